@@ -220,13 +220,18 @@ impl Election {
         if peer.boot != boot {
             *peer = Peer { boot, ..Peer::default() };
         }
+        let silent_us = if peer.round == 0 { 0 } else { now.since_us(peer.heard_at) };
         // An echo that comes again says only that nothing newer was heard. But of a heartbeat that
         // was overtaken on its way, the time that it took is one that messages take there.
         if (heartbeat.echo > peer.echo || heartbeat.round < peer.round)
             && let Some(sent_at) = echoed
         {
             let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
-            self.pace.answered(from, took_us);
+            // If it was silent for longer than that, it slept, or the path was cut. Its answers do not
+            // take that time, and when it dies next, nobody is to wait for them as long.
+            if silent_us < self.settings.election_min_us.max(self.pace.answer_us(from)) {
+                self.pace.answered(from, took_us);
+            }
         }
         if heartbeat.round <= peer.round {
             return false;
@@ -242,6 +247,12 @@ impl Election {
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.applied = peer.applied.max(heartbeat.applied);
         peer.member = member;
+        // Attempts that came to nothing may have lacked just this member (L3).
+        if member && self.backoff > 0 && silent_us >= self.settings.election_max_us {
+            self.backoff = 0;
+            self.be_patient(now, draw);
+            self.quiet_until = self.suspect_at();
+        }
         if member {
             let back = self.presence.heard(now, from);
             self.tell(back);

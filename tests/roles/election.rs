@@ -99,6 +99,20 @@ fn the_wait_doubles_up_to_a_bound_until_something_is_applied() {
 }
 
 #[test]
+fn a_member_that_is_heard_again_after_a_long_silence_makes_the_next_attempt_soon() {
+    let tried_alone = |silent_us: u64, member: bool| {
+        let mut election = election(0);
+        election.handle_heartbeat(Time(0), 0, R1, &heartbeat(5, 1), true);
+        (0..4).for_each(|_| election.back_off(Time(10), 0));
+        election.handle_heartbeat(Time(silent_us), 0, R1, &heartbeat(5, 2), member);
+        election.suspect_at()
+    };
+    assert_eq!(tried_alone(MAX_US - 1, true), Time(10 + 16 * MIN_US), "it was always there");
+    assert_eq!(tried_alone(MAX_US, true), Time(MAX_US + MIN_US), "the path was cut");
+    assert_eq!(tried_alone(MAX_US, false), Time(10 + 16 * MIN_US), "it has no vote");
+}
+
+#[test]
 fn a_pause_moves_every_timer_by_its_length() {
     let pause_us = MIN_US / 2;
     let started = || {
@@ -307,6 +321,24 @@ fn a_pause_is_no_round_trip() {
     election.observe(Time(60_000_000));
     election.handle_heartbeat(Time(60_000_000), 0, R1, &echoing(1, round), true);
     assert!(election.pace().answer_us(R1) <= 3 * (100_000 + MIN_US / 2));
+}
+
+#[test]
+fn the_sleep_of_a_peer_is_no_round_trip_and_a_path_that_gets_slower_is() {
+    let mut election = election(0);
+    let first = election.begin_round(Time(0));
+    election.handle_heartbeat(Time(10_000), 0, R1, &echoing(1, first), true);
+    let before = election.pace().answer_us(R1);
+    // It sleeps, and first says what it has heard before.
+    let asked = election.begin_round(Time(20_000));
+    let woken = Time(2_000_000);
+    election.handle_heartbeat(woken, 0, R1, &echoing(2, asked), true);
+    assert_eq!(election.pace().answer_us(R1), before);
+    // The next one comes soon, and its answer was long under way.
+    let asked = election.begin_round(woken);
+    election.handle_heartbeat(woken.plus_us(150_000), 0, R1, &echoing(3, 0), true);
+    election.handle_heartbeat(woken.plus_us(300_000), 0, R1, &echoing(4, asked), true);
+    assert!(election.pace().answer_us(R1) > 2 * before);
 }
 
 /// An election whose peers have answered so often in this time that it hardly varies.

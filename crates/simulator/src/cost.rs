@@ -49,7 +49,8 @@ pub const IDLE_FACTOR: u64 = 2;
 
 /// What is sent for each byte that must be sent: each line once from its client to the leader,
 /// once from the leader to each other replica, once more from a new leader if it is in flight then,
-/// and once more to a replica that loses it in a restart. While a line waits for another window, its
+/// and once more to a replica that loses it in a restart; and the messages of each life and of each
+/// campaign, which count where lines are few. While a line waits for another window, its
 /// client asks again, so each further window allows one more.
 pub const BYTES_FACTOR: u64 = 4;
 
@@ -63,6 +64,10 @@ pub const PROBE_BYTES_MAX: u64 = 16_000;
 
 /// What a line costs at least for each replica, however short: messages and their headers.
 const LINE_BYTES: u64 = 200;
+
+/// What a question and its answer cost, without values: a replica that begins a life greets each of
+/// the others, and one that campaigns asks each for a pre-vote and for a promise.
+const STEP_BYTES: u64 = 200;
 
 /// How long a run may take for what, once faults have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +181,11 @@ impl Cost {
         self.paths += 2 * others as u64;
     }
 
+    /// A replica of a cluster of `n` begins a life: it greets the others, and they it.
+    pub fn greets(&mut self, n: usize) {
+        self.needed_bytes += STEP_BYTES * (n as u64 - 1);
+    }
+
     /// A client submits a line of this many bytes to a cluster of `n`.
     pub fn submits(&mut self, bytes: usize, n: usize) {
         self.needed_bytes += (bytes as u64 + LINE_BYTES) * n as u64;
@@ -197,9 +207,11 @@ impl Cost {
         self.needed_bytes += bytes as u64 + LINE_BYTES;
     }
 
-    /// A replica asks others for promises with this ballot.
-    pub fn campaigns_with(&mut self, ballot: Ballot) {
-        self.ballots.insert(ballot);
+    /// A replica asks the others of a cluster of `n` for promises with this ballot.
+    pub fn campaigns_with(&mut self, ballot: Ballot, n: usize) {
+        if self.ballots.insert(ballot) {
+            self.needed_bytes += 2 * STEP_BYTES * (n as u64 - 1);
+        }
     }
 
     /// How many campaigns there were.
@@ -318,5 +330,9 @@ mod tests {
         assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES));
         cost.changes(3);
         assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES) + 3 * LINE_BYTES);
+        let before = cost.needed_bytes;
+        cost.greets(3);
+        (0..2).for_each(|_| cost.campaigns_with(Ballot(4), 3));
+        assert_eq!(cost.needed_bytes - before, 2 * STEP_BYTES + 4 * STEP_BYTES);
     }
 }

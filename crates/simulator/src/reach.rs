@@ -171,6 +171,8 @@ reach! {
     Vanished = "packets_vanished",
     /// A packet was longer than its path carries, and the sender was told.
     Refused = "packets_refused",
+    /// Several clients were in one process.
+    ClientsTogether = "clients_together",
     /// A kernel said that it has sent a batch, and has not.
     BatchVanished = "batches_vanished",
     /// A kernel refused a batch.

@@ -7,6 +7,7 @@ use multipaxos::machine::Response;
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{ClientId, Line, Session, Time};
 use std::io;
+use std::ops::Range;
 
 /// The port of client 0. Client 1 has the next port, and so on.
 pub const ADDRESS_PORT: u16 = 1_000;
@@ -32,6 +33,9 @@ pub struct Visitor {
     pub timer_at: Option<Time>,
     /// The mean time between two lines, in microseconds.
     pub every_us: u64,
+    /// The first of the clients of its process, and how many these are. They have its codec and its
+    /// address.
+    pub process: (usize, usize),
     /// Its codec, in a run with real datagrams.
     pub wire: Option<Wire>,
     /// The line that the client has sent and that is not complete yet.
@@ -69,6 +73,7 @@ impl Visitor {
             role: Client::new(id, n, None).among(places),
             timer_at: None,
             every_us,
+            process: (0, 1),
             wire: None,
             in_flight: None,
             farewell: false,
@@ -89,6 +94,12 @@ impl Visitor {
     /// that the log knows one half of the clients that begin anew and not the other half.
     pub fn id_in(&self, life: u32) -> ClientId {
         ClientId(self.id.0 + self.ids * u64::from(life / 2))
+    }
+
+    /// The ids of all clients of its process in a life, if it is the first of them.
+    pub fn ids_in(&self, life: u32) -> Range<u64> {
+        let first = self.id_in(life).0;
+        first..first + self.process.1 as u64
     }
 
     /// A line that no client has sent before, with this many bytes of padding.

@@ -6,7 +6,8 @@ use multipaxos::message::{
     ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::storage::chat_log::write_line;
-use multipaxos::types::{Ballot, ClientId, Command, ReplicaId, Session, Slot, SlotRange, Value};
+use multipaxos::types::{Ballot, Command, ReplicaId, Session, Slot, SlotRange, Value};
+use std::ops::Range;
 
 impl Checker {
     /// A replica sends a message.
@@ -56,8 +57,8 @@ impl Checker {
         }
     }
 
-    /// A replica sends an answer to the client with this id.
-    pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
+    /// A replica sends an answer to the process of the clients with these ids.
+    pub fn answers(&mut self, clients: Range<u64>, answer: &Answer) -> Checked {
         let (session, slot) = match answer {
             Answer::Complete { session, slot, .. } => {
                 self.completes(answer)?;
@@ -113,14 +114,14 @@ impl Checker {
                 let end = Slot(self.log.len() as u64);
                 return violation(
                     end,
-                    format!("W1: client {client} is answered what it never asked"),
+                    format!("W1: client {clients:?} is answered what it never asked"),
                 );
             }
         };
-        if session.client == client {
+        if clients.contains(&session.client.0) {
             Ok(())
         } else {
-            violation(slot, format!("E3: client {client} is answered for {}", session.client))
+            violation(slot, format!("E3: client {clients:?} is answered for {}", session.client))
         }
     }
 

@@ -296,7 +296,7 @@ impl World {
                         Envelope::Answers { to, answers } => {
                             let (client, life) = who(to);
                             for answer in &answers {
-                                self.checker.answers(self.clients[client].id_in(life), answer)?;
+                                self.checker.answers(self.clients[client].ids_in(life), answer)?;
                             }
                             outgoing.push(Outgoing::Answers { to, answers });
                         }

@@ -159,7 +159,14 @@ impl World {
         self.send_calls(client, frames);
         for incoming in incoming {
             match incoming {
-                Incoming::Answer { from, answer } => self.answered(client, life, from, answer)?,
+                Incoming::Answer { from, answer } => {
+                    // Its clients look for what they await.
+                    let (host, count) = self.clients[client].process;
+                    for client in host..host + count {
+                        let life = self.clients[client].life;
+                        self.answered(client, life, from, answer.clone())?;
+                    }
+                }
                 Incoming::OtherCluster { .. } => {}
                 other => {
                     let what = format!("W1: a client's socket opens {other:?}");

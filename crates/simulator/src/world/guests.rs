@@ -1,8 +1,30 @@
 //! The clients of a run: the lines that they send, and the answers that they get.
+//!
+//! In some runs with real datagrams several are in one process, as the sessions of a bench or of a
+//! program that uses the library are: they have one address, one codec, and one window for each path.
+//! They die together.
 
 use super::*;
+use seeds::stream;
+
+/// In one of so many runs with real datagrams several clients are in one process.
+const TOGETHER_ONE_IN: u8 = 3;
+
+/// The most clients of a process.
+const TOGETHER_MAX: usize = 64;
 
 impl World {
+    /// How many of so many clients each process has.
+    pub(super) fn clients_of_a_process(&mut self, clients: usize) -> usize {
+        let mut draws = stream(self.seed, "processes");
+        let (comes, count) = (draws.u8(0..TOGETHER_ONE_IN) == 0, draws.usize(2..=TOGETHER_MAX));
+        if !comes || !self.wired || clients < 2 {
+            return 1;
+        }
+        self.reach.count(Situation::ClientsTogether);
+        count.min(clients)
+    }
+
     pub(super) fn submit_later(&mut self, client: usize) {
         let visitor = &self.clients[client];
         let wait = self.streams.workload.u64(0..=2 * visitor.every_us);
@@ -97,12 +119,13 @@ impl World {
                 }
             }
             self.hash.add(&message);
-            let (from, at) = (Party::Client(client as u64), Party::Replica(to));
+            let (host, _) = self.clients[client].process;
+            let (from, at) = (Party::Client(host as u64), Party::Replica(to));
             self.record_leaving(from, at, || Payload::Call(message.clone()));
-            if let Some(wire) = &mut self.clients[client].wire {
+            if let Some(wire) = &mut self.clients[host].wire {
                 let frames = wire.send(now, &[Outgoing::Call { to, message }]);
-                self.send_calls(client, frames);
-                self.expect_client_wire(client);
+                self.send_calls(host, frames);
+                self.expect_client_wire(host);
             } else if !self.out[to.index()] {
                 self.send_whole(|| Event::Arrive {
                     to,
@@ -133,11 +156,14 @@ impl World {
         });
     }
 
-    /// Starts a client's process anew, under the same id.
+    /// Starts a client's process anew. Its clients have the same ids.
     pub(super) fn begin_client(&mut self, client: usize) {
+        let (host, count) = self.clients[client].process;
         let n = (self.founders(), self.nodes.len());
-        self.clients[client].begin_anew(n);
-        self.wire_client(client);
-        self.submit_later(client);
+        self.wire_client(host);
+        for client in host..host + count {
+            self.clients[client].begin_anew(n);
+            self.submit_later(client);
+        }
     }
 }

@@ -40,6 +40,7 @@ impl World {
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
         self.cost.begins(n - 1 + self.clients.len());
+        self.cost.greets(n);
         self.trace(|| format!("replica {id} begins life {life}"));
         self.schedule(id, RoleName::Bootstrap);
         Ok(())
@@ -377,7 +378,7 @@ impl World {
                     self.reach.sees(&message);
                     self.tells_of_copy(id, to, &message)?;
                     if let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = &message {
-                        self.cost.campaigns_with(*ballot);
+                        self.cost.campaigns_with(*ballot, self.nodes.len());
                     }
                     self.hash.add(&message);
                     let reaches = self.wired || self.reaches(id, to);
@@ -420,7 +421,7 @@ impl World {
                 Envelope::Answers { to, answers } => {
                     let (client, life) = who(to);
                     for answer in &answers {
-                        self.checker.answers(self.clients[client].id_in(life), answer)?;
+                        self.checker.answers(self.clients[client].ids_in(life), answer)?;
                         self.hash.add(answer);
                         self.record_answer(id, to, answer);
                     }

@@ -409,8 +409,10 @@ impl World {
             Answer::BornTooEarly { .. } => self.reach.count(Situation::SessionBornTooEarly),
             _ => {}
         }
-        let at = Party::Client(client as u64);
-        self.record_arrival(Party::Replica(from), at, || Payload::Answer(answer.clone()));
+        if self.clients[client].process.0 == client {
+            let at = Party::Client(client as u64);
+            self.record_arrival(Party::Replica(from), at, || Payload::Answer(answer.clone()));
+        }
         self.turn_client(client, Some(client::Input::Answer(from, answer)))
     }
 

@@ -300,10 +300,16 @@ impl World {
                 (clients, 100_000 * clients as u64)
             }
         };
+        let together = self.clients_of_a_process(clients);
         for client in 0..clients {
             let n = (self.founders(), self.nodes.len());
-            self.clients.push(Visitor::new(ClientId(client as u64), clients, n, every_us));
-            self.wire_client(client);
+            let mut visitor = Visitor::new(ClientId(client as u64), clients, n, every_us);
+            let first = client - client % together;
+            visitor.process = (first, together.min(clients - first));
+            self.clients.push(visitor);
+            if first == client {
+                self.wire_client(client);
+            }
             self.submit_later(client);
         }
         if self.operator.is_some() {

@@ -275,7 +275,7 @@ impl Stage {
                                 mark,
                                 self.checker.read_begins().1[id.index()],
                             ),
-                            _ => self.checker.answers(ClientId(client), &answer),
+                            _ => self.checker.answers(client..client + 1, &answer),
                         };
                         self.check(checked);
                         self.answer(id, client, answer);
