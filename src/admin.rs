@@ -202,6 +202,9 @@ fn in_words(change: MemberChange, obstacle: Obstacle) -> String {
         Obstacle::StillThere => {
             format!("replica {id} is heard: it has not lost its directory, so nothing replaces it")
         }
+        Obstacle::NeverVotes => {
+            format!("replica {id} runs with --observer: it is never to vote")
+        }
         Obstacle::NoChange => match change {
             MemberChange::Add(_) => format!(
                 "replica {id} cannot be added: it is a member, or has no place in the \

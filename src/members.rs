@@ -23,14 +23,16 @@
 //! **Does not** decide when a configuration ends. That the log does, and the roles (M4, M5).
 
 use crate::quorum::{ReplicaSet, quorum};
-use crate::types::{ADDRESS_BYTES, Address, Ballot, Change, DirectoryId, REPLICAS_MAX, ReplicaId};
+use crate::types::{
+    ADDRESS_BYTES, Address, Ballot, Change, DirectoryId, PLACES_MAX, REPLICAS_MAX, ReplicaId,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// The most members that a change may name. (A started record may name more. Such a cluster
 /// changes no more.)
-pub const CHANGE_MEMBERS_MAX: usize = 7;
+pub const CHANGE_MEMBERS_MAX: usize = PLACES_MAX;
 
 /// The highest number of a configuration: that of a ballot from the wire is no higher.
 pub const CONFIGURATION_MAX: u16 = (1 << 14) - 1;

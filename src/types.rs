@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// The most replicas a cluster may have: a set of them fits one machine word.
 pub const REPLICAS_MAX: usize = 63;
 
+/// How many places there are for members at least, in a cluster that begins with fewer too: a change
+/// may name a replica at each.
+pub const PLACES_MAX: usize = 7;
+
 /// The longest chat line, in bytes of UTF-8.
 pub const LINE_BYTES_MAX: usize = 65_536;
 

@@ -8,7 +8,7 @@ use crate::machine::Response;
 use crate::members::Configuration;
 use crate::message::{
     Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, MembersQuery, Message,
-    Ready, Request, Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Ready, Request, Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, VoteAim,
 };
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::learner;
@@ -223,13 +223,16 @@ fn proposer(message: &ToProposer) -> String {
             format!("leaving ballot {ballot}: hands over to {to}")
         }
         ToProposer::Leaving { hand_over: None, .. } => "leaving".into(),
-        ToProposer::Observes { directory, applied, wants_vote } => {
+        ToProposer::Observes { directory, applied, vote } => {
             let directory = self::directory(*directory);
-            match wants_vote {
-                true => {
+            match vote {
+                VoteAim::OfLostDisk => {
                     format!("wants {directory} in the lost one's place, applied below {applied}")
                 }
-                false => format!("follows with {directory}, applied below {applied}"),
+                VoteAim::IfAdded => format!("follows with {directory}, applied below {applied}"),
+                VoteAim::Never => {
+                    format!("follows with {directory} and never votes, applied below {applied}")
+                }
             }
         }
     }

@@ -255,7 +255,7 @@ fn replica_address(id: ReplicaId) -> Address {
 fn identity(me: Party) -> Identity {
     let cluster = ClusterCell::new();
     cluster.set(CLUSTER);
-    Identity { n: N, me, boot: BootId(5), cluster, guard: Guard::none() }
+    Identity { n: N, rows: N, me, boot: BootId(5), cluster, guard: Guard::none() }
 }
 
 /// A role where a thread would run it: its own, or the network thread.
@@ -324,6 +324,7 @@ impl Replica {
         let settings = Settings {
             id,
             n: N,
+            places: N,
             boot: BootId(5),
             payload_bytes: payload_bytes(DATAGRAM_BYTES_DEFAULT),
             heartbeat_us: 50_000,

@@ -99,6 +99,9 @@ struct Options {
     /// once it has caught up it asks for its vote back; not while the lost one's process still runs
     #[argh(switch)]
     rejoin: bool,
+    /// follow the log and never vote: no --admin makes this replica a member
+    #[argh(switch)]
+    observer: bool,
     /// when the replica may send a vote: sync, once it is on the disk; os, once the operating
     /// system has it, so that a power cut may lose it; none, at once, so that a replica that
     /// restarts counts as wiped (default sync)
@@ -254,6 +257,17 @@ fn main() {
         let (file, last) = (options.config_path.display(), file.hosts().len() - 1);
         usage_error(format!("--replica_id {id}: {file} lists the ids 0 to {last}"));
     }
+    if options.observer && options.rejoin {
+        usage_error("--observer: not with --rejoin, which asks for a vote");
+    }
+    if options.observer && usize::from(id) < file.n() {
+        let at = file.place(usize::from(id));
+        usage_error(format!(
+            "--observer: {at} gives replica {id} a vote from the beginning: put the word \
+             \"observer\" behind its port, or list it behind the {} replicas that vote",
+            file.n()
+        ));
+    }
     let election = options.election_ms;
     if election.0 < 2 * options.heartbeat_ms.0 {
         let (election, heartbeat) = (election.0, options.heartbeat_ms.0);
@@ -300,6 +314,7 @@ fn main() {
         data_dir,
         begin_from: options.begin_from,
         rejoin: options.rejoin,
+        observer: options.observer,
         durability: options.durability,
         layout: options.threads,
         skip_slot: options.skip_slot.map(|slot| Slot(slot.0)),

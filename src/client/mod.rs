@@ -66,7 +66,10 @@ const PATIENCE_US: u64 = 3_000_000;
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
+    /// With how many replicas the cluster began.
     n: usize,
+    /// How many may be asked.
+    places: usize,
     /// How long a line may be in flight: for ever if absent.
     timeout_us: Option<u64>,
     phase: Phase,
@@ -115,6 +118,7 @@ impl Client {
         Client {
             id,
             n,
+            places: n,
             timeout_us,
             phase: Phase::Idle,
             request: Request {
@@ -141,6 +145,13 @@ impl Client {
             reporting: false,
             elsewhere: ReplicaSet::EMPTY,
         }
+    }
+
+    /// The same, which may ask the replicas at so many places, among them those that had no vote in
+    /// the beginning.
+    #[must_use]
+    pub fn among(self, places: usize) -> Self {
+        Client { places, ..self }
     }
 
     /// Whether a line is on its way.
@@ -227,7 +238,7 @@ impl Client {
         let in_flight = matches!(self.phase, Phase::InFlight);
         let line = self.request.iter().next().filter(|_| in_flight).map(|it| it.line.len());
         let answer_us = self.patience_us(ASK_ALL_US);
-        let (to, n) = (self.whom(), self.n);
+        let (to, n) = (self.whom(), self.places);
         let copies = |bytes| Copies::new(now, to, bytes, n, answer_us);
         self.request.attempt = self.attempts.current();
         self.copies = line.filter(|bytes| is_long(*bytes)).map(copies);

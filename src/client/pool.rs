@@ -81,6 +81,7 @@ struct Seat<T> {
 pub struct Pool<T> {
     id: ClientId,
     n: usize,
+    places: usize,
     timeout_us: Option<u64>,
     seats: Vec<Seat<T>>,
     ended: bool,
@@ -113,6 +114,7 @@ impl<T> Pool<T> {
         Pool {
             id,
             n,
+            places: n,
             timeout_us,
             seats: (0..clients).map(seat).collect(),
             ended: false,
@@ -120,6 +122,15 @@ impl<T> Pool<T> {
             outcomes: Outcomes::default(),
             envelopes: Vec::new(),
         }
+    }
+
+    /// The same, of clients that may ask the replicas at so many places.
+    #[must_use]
+    pub fn among(mut self, places: usize) -> Self {
+        self.places = places;
+        let seats = self.seats.into_iter();
+        self.seats = seats.map(|it| Seat { client: it.client.among(places), ..it }).collect();
+        self
     }
 
     /// The requests whose lines are in flight.
@@ -149,7 +160,7 @@ impl<T> Pool<T> {
         let Seat { client, tag } = &mut self.seats[at];
         if client.has_failed() {
             assert!(tag.is_none(), "a client fails with its line");
-            *client = Client::new(self.id, self.n, self.timeout_us);
+            *client = Client::new(self.id, self.n, self.timeout_us).among(self.places);
         }
     }
 

@@ -137,7 +137,7 @@ impl Client {
         // The longer nobody has answered, the less another question hastens.
         let wait_us = wait_us.max((waited_us / SLOW_PART).min(RETRY_MAX_US));
         self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
-        let (whom, n, all) = (self.whom(), self.n, self.asked_all);
+        let (whom, n, all) = (self.whom(), self.places, self.asked_all);
         let asked = |replica: &ReplicaId| all || *replica == whom;
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let due = copies.take_due(now, whom, n);
@@ -167,12 +167,12 @@ impl Client {
     /// Asks the replica that is asked first about a short line, or for a session, and others in
     /// turn: one, and one more after each round without an answer.
     fn send_round(&mut self, whom: ReplicaId, out: &mut Outbox<Outcome>) {
-        let others = self.n - 1;
+        let others = self.places - 1;
         self.ask_about_line(whom, out);
         let asked = if self.asked_all { (1 + self.rounds.silent).min(others) } else { 0 };
         for _ in 0..asked {
             let step = 1 + self.rounds.count % others;
-            let other = ReplicaId(((whom.index() + step) % self.n) as u8);
+            let other = ReplicaId(((whom.index() + step) % self.places) as u8);
             self.rounds.count += 1;
             self.ask_about_line(other, out);
         }

@@ -20,7 +20,7 @@ impl Client {
             self.report_at = now.plus_us(self.patience_us(ASK_ALL_US));
             // A replica may hold a request without a word, and one of another cluster drops
             // it. Both answer a hello.
-            let silent = replicas(self.n).filter(|replica| !self.answering.contains(*replica));
+            let silent = replicas(self.places).filter(|replica| !self.answering.contains(*replica));
             silent.for_each(|replica| out.call(replica, ClientMessage::Hello));
         } else {
             self.report_at = now.plus_us(waited_us.max(PATIENCE_US));

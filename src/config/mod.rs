@@ -3,6 +3,8 @@
 //! All programs read the same *cluster file*. Each of its lines is an `ip port` pair. The
 //! number of the line, from 0 and without comments and blank lines, is the replica's id. A
 //! host may be a name, an IPv4 or an IPv6 address (also in brackets).
+//! Behind them may stand lines `ip port observer`: places without a vote in the beginning, which a
+//! change of members may give one. With such lines a file lists at most [`PLACES_MAX`].
 //! A cluster of 2f+1 replicas tolerates f failures. [`ClusterFile::read`] counts the lines,
 //! and compares their number with `--f` if the user gave it. It refuses a file that makes
 //! a cluster wait for ever: an even number of replicas, a number that does not fit `--f`,
@@ -26,7 +28,7 @@ mod hosts;
 pub use datagrams::peers::UNKNOWN;
 pub use hosts::Host;
 
-use crate::types::REPLICAS_MAX;
+use crate::types::{PLACES_MAX, REPLICAS_MAX};
 use hosts::Whose;
 use std::fmt;
 use std::fs::File;
@@ -46,7 +48,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// How many replicas may fail.
     pub f: usize,
-    /// All 2f+1 of them, by id.
+    /// The 2f+1 with a vote in the beginning, and then those without one, by id.
     pub replicas: Vec<ReplicaAddress>,
 }
 
@@ -106,7 +108,7 @@ impl ClusterFile {
         if let Some(f) = f.filter(|f| *f > F_MAX) {
             return Err(ConfigError::TooMany { f });
         }
-        let mut hosts = Vec::new();
+        let (mut hosts, mut found) = (Vec::new(), 0);
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (index, bytes) in bytes.split(|&b| b == b'\n').enumerate() {
             let line = index + 1;
@@ -114,9 +116,18 @@ impl ClusterFile {
                 return Err(fault(line, "not UTF-8".into()));
             };
             let row = parse_row(text).map_err(|what| fault(line, what))?;
-            hosts.extend(row.map(|(name, port)| Host { line, name, port }));
+            let Some(Row { name, port, observes }) = row else { continue };
+            if !observes && hosts.len() > found {
+                let what = "a line with \"observer\" stands above: those come last";
+                return Err(fault(line, what.into()));
+            }
+            hosts.push(Host { line, name, port });
+            found += usize::from(!observes);
+            if observes && hosts.len() > PLACES_MAX {
+                let what = format!("with observers a file lists at most {PLACES_MAX}");
+                return Err(fault(line, what));
+            }
         }
-        let found = hosts.len();
         let f = match f {
             Some(f) if found != 2 * f + 1 => {
                 return Err(ConfigError::Count { path: path.to_owned(), f, found });
@@ -138,10 +149,19 @@ impl ClusterFile {
         format!("{}:{}", self.path.display(), self.hosts[replica].line)
     }
 
-    /// A hash of all lines, without comments and blanks: equal at hosts that list the same.
+    /// How many replicas have a vote in the beginning: 2f+1.
+    pub fn n(&self) -> usize {
+        2 * self.f + 1
+    }
+
+    /// A hash of their lines, without comments and blanks: equal at hosts that list the same.
     pub fn digest(&self) -> u64 {
-        let lines: String =
-            self.hosts.iter().map(|host| format!("{} {}\n", host.name, host.port)).collect();
+        let lines: String = self
+            .hosts
+            .iter()
+            .take(self.n())
+            .map(|host| format!("{} {}\n", host.name, host.port))
+            .collect();
         xxh3_64(lines.as_bytes())
     }
 
@@ -263,23 +283,41 @@ impl Config {
         self.replicas.iter().any(|replica| replica.address.is_ipv6())
     }
 
-    /// How many replicas there are: 2f+1.
+    /// How many replicas have a vote in the beginning: 2f+1.
     pub fn n(&self) -> usize {
+        2 * self.f + 1
+    }
+
+    /// How many replicas there are, those included that have none.
+    pub fn places(&self) -> usize {
         self.replicas.len()
     }
 }
 
-/// Reads a line of the file: a host and a port, or nothing.
-fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
+/// The word behind the address of a replica without a vote in the beginning.
+const OBSERVER: &str = "observer";
+
+/// What a line of the file says.
+struct Row {
+    name: String,
+    port: u16,
+    observes: bool,
+}
+
+/// Reads a line of the file: a replica, or nothing.
+fn parse_row(line: &str) -> Result<Option<Row>, String> {
     let text = line.split('#').next().unwrap_or_default();
     let mut fields = text.split_whitespace();
     let Some(host) = fields.next() else {
         return Ok(None);
     };
-    let (Some(port), None) = (fields.next(), fields.next()) else {
+    let (Some(port), word, None) = (fields.next(), fields.next(), fields.next()) else {
         let fields = text.split_whitespace().count();
         return Err(format!("expected \"ip port\", found {fields} field{}", plural(fields)));
     };
+    if word.is_some_and(|word| word != OBSERVER) {
+        return Err("expected \"ip port\", found 3 fields".into());
+    }
     let port = match port.parse::<u16>() {
         Ok(0) => return Err("port 0 is not a port (1 to 65535)".into()),
         Ok(port) => port,
@@ -293,8 +331,7 @@ fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
     if !hosts::may_be_a_host(inner) {
         return Err(format!("{host:?} is not a host name or address"));
     }
-    let host = inner;
-    Ok(Some((host.to_owned(), port)))
+    Ok(Some(Row { name: inner.to_owned(), port, observes: word.is_some() }))
 }
 
 fn plural(count: usize) -> &'static str {
@@ -517,6 +554,30 @@ mod tests {
                 format!("--config_path c.txt: {line}")
             );
         }
+    }
+
+    #[test]
+    fn observers_come_last_and_do_not_count_as_failures_that_may_be_tolerated() {
+        let three = "1.1.1.1 1\n1.1.1.1 2\n1.1.1.1 3\n";
+        let with = |more: &str| read_any(format!("{three}{more}").as_bytes(), None);
+        let config = with("1.1.1.1 4 observer # later\n1.1.1.1 5\tobserver\n").unwrap();
+        assert_eq!((config.f, config.n(), config.places()), (1, 3, 5));
+        let ports: Vec<u16> = config.replicas.iter().map(|replica| replica.port).collect();
+        assert_eq!(ports, [1, 2, 3, 4, 5]);
+        let many = |count: u16| -> String {
+            (0..count).map(|more| format!("1.1.1.1 {} observer\n", 10 + more)).collect()
+        };
+        assert_eq!(with(&many(4)).unwrap().places(), 7);
+        for (more, said) in [
+            ("1.1.1.1 4 observer\n1.1.1.1 5\n", "5: a line with \"observer\" stands above"),
+            ("1.1.1.1 4 observes\n", "4: expected \"ip port\", found 3 fields"),
+            (&many(5), "8: with observers a file lists at most 7"),
+        ] {
+            let error = with(more).unwrap_err();
+            assert!(error.starts_with(&format!("c.txt:{said}")), "{error}");
+        }
+        let own = format!("{three}1.1.1.1 4 observer\n");
+        assert_eq!(read(own.as_bytes(), 2).unwrap_err(), "--f 2 needs 5 replicas, c.txt lists 3");
     }
 
     #[test]

@@ -126,7 +126,10 @@ enum Phase {
 /// A follower of the chat log.
 #[derive(Debug)]
 pub struct Follower {
+    /// With how many replicas the cluster began.
     n: usize,
+    /// How many may be asked.
+    places: usize,
     order: Order,
     draw: u64,
     phase: Phase,
@@ -164,6 +167,7 @@ impl Follower {
     pub fn new(now: Time, n: usize, order: Order, draw: u64) -> Self {
         Follower {
             n,
+            places: n,
             order,
             draw,
             phase: Phase::Opening(Opening::default()),
@@ -183,6 +187,17 @@ impl Follower {
             answered: vec![None; n],
             elsewhere: ReplicaSet::EMPTY,
         }
+    }
+
+    /// The same, which may ask the replicas at so many places. It has asked nobody yet.
+    #[must_use]
+    pub fn among(mut self, places: usize) -> Self {
+        self.places = places;
+        let began = self.silent_since;
+        self.heard.resize(places, began);
+        self.shunned.resize(places, began);
+        self.answered.resize(places, None);
+        self
     }
 
     /// How it has ended, if it has.
@@ -254,7 +269,7 @@ impl Follower {
                 // A question needs the cluster id, which the welcome has brought.
                 let reads = self.order.reads && !self.has_read && self.end().is_none();
                 if reads && self.marks.is_none() {
-                    self.marks = Some(Marks::new(now, self.n, self.draw));
+                    self.marks = Some(Marks::new(now, self.places, self.draw));
                 }
             }
             Answer::Mark { read, mark, by } => self.take_mark(now, from, read, (by, mark)),
@@ -416,8 +431,8 @@ impl Follower {
 
     /// The next replica is asked from now on: in a circle, those last that are passed over.
     fn ask_another(&mut self, now: Time) {
-        let after = |by: usize| ReplicaId(((self.source.index() + by) % self.n) as u8);
-        let mut others = (1..=self.n).map(after);
+        let after = |by: usize| ReplicaId(((self.source.index() + by) % self.places) as u8);
+        let mut others = (1..=self.places).map(after);
         let next = others.find(|it| self.shunned[it.index()] <= now);
         let next = next.unwrap_or(after(1));
         if next != self.source {
@@ -471,7 +486,7 @@ impl Follower {
             let is_first = !is_open && self.hello_at == self.silent_since;
             self.greeted = is_first.then_some(now);
             self.hello_at = now.plus_us(HELLO_US);
-            turn.calls.extend(replicas(self.n).map(|to| (to, ClientMessage::Hello)));
+            turn.calls.extend(replicas(self.places).map(|to| (to, ClientMessage::Hello)));
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum Obstacle {
     },
     /// The member was heard since this was wanted: it has not lost its directory.
     StillThere,
+    /// Its operator has started the replica as one that never votes.
+    NeverVotes,
     /// The members would be none, too many, or the same.
     NoChange,
     /// Only these of the new members were heard since this was wanted, and they are no quorum.
@@ -111,7 +113,10 @@ impl Obstacle {
     pub fn may_pass(self) -> bool {
         match self {
             Obstacle::Unsure | Obstacle::NobodyThere | Obstacle::Behind { .. } => true,
-            Obstacle::StillThere | Obstacle::NoChange | Obstacle::NoQuorum { .. } => false,
+            Obstacle::StillThere
+            | Obstacle::NeverVotes
+            | Obstacle::NoChange
+            | Obstacle::NoQuorum { .. } => false,
         }
     }
 }

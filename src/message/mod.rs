@@ -300,9 +300,21 @@ pub enum ToProposer {
         directory: DirectoryId,
         /// Every slot below this is applied there.
         applied: Slot,
-        /// Whether its operator wants this directory in the place of the one that it has lost.
-        wants_vote: bool,
+        /// What its operator wants for this directory.
+        vote: VoteAim,
     },
+}
+
+/// Which vote an observer is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum VoteAim {
+    /// The one that an operator may give it.
+    #[default]
+    IfAdded,
+    /// The one of the directory that it has lost.
+    OfLostDisk,
+    /// None, ever: its operator says so, where it runs.
+    Never,
 }
 
 /// A leader that is about to end names its successor (L9).

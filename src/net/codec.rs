@@ -38,7 +38,7 @@ impl Codec for Identity {
     type Decoder = Decoder;
 
     fn peers(&self) -> usize {
-        self.n
+        self.rows
     }
 
     fn cluster(&self) -> Option<u64> {

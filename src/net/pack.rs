@@ -166,7 +166,8 @@ impl Packer {
         };
         let place = Place { to, bound, urgent };
         if let Endpoint::Replica(id) | Endpoint::Stray(id, _) = to {
-            assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
+            let rows = self.identity.rows;
+            assert!(id.index() < rows, "replica {id} of {rows}");
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
         }
         let at = match self.last {
@@ -324,7 +325,7 @@ mod tests {
     fn identity(me: Party) -> Identity {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(77));
-        Identity { n: 3, me, boot: BootId(1), cluster, guard: Guard::none() }
+        Identity { n: 3, rows: 3, me, boot: BootId(1), cluster, guard: Guard::none() }
     }
 
     fn address(port: u16) -> Address {

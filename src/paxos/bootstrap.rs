@@ -22,6 +22,10 @@
 //! not heard yet that the cluster started; it hears C's new directory and starts with
 //! (a, b, c').
 //!
+//! A cluster that has grown may lose all directories of its started record and go on. Fresh ones in
+//! their place would start another cluster. So where the cluster file lists places without a vote in
+//! the beginning, replica 0 first listens for a while whether somebody there has started.
+//!
 //! A cluster may begin with the lines of a chat log (S9). Then only replicas that begin with the
 //! same one start together.
 //!
@@ -43,6 +47,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
 const REPORT_US: u64 = 2_000_000;
+
+/// For so long replica 0 listens before it starts a cluster with places that have no vote in the
+/// beginning: one that has started may be there, and this replica has lost its disk.
+const LISTENS_US: u64 = 1_000_000;
 
 /// How many records a directory on a started record has held at least.
 const RECORDS_OF_A_START: u64 = 1;
@@ -140,6 +148,8 @@ pub struct Bootstrap {
     phase: Phase,
     /// The number of the newest own Ready.
     round: u64,
+    /// Before that replica 0 starts no cluster.
+    listens_until: Time,
     next_ready: Time,
     next_report: Time,
 }
@@ -160,10 +170,14 @@ impl Bootstrap {
             memories: Vec::new(),
             list: 0,
             origin: None,
-            peers: vec![Peer::default(); settings.n],
-            strangers: Strangers::new(settings.id, settings.n),
+            peers: vec![Peer::default(); settings.rows()],
+            strangers: Strangers::new(settings.id, settings.rows()),
             phase: Phase::WarmingUp,
             round: 0,
+            listens_until: match settings.places > settings.n {
+                true => now.plus_us(LISTENS_US),
+                false => now,
+            },
             next_ready: now,
             next_report: now.plus_us(REPORT_US),
         }
@@ -222,9 +236,10 @@ impl Bootstrap {
             Phase::Started(members) => {
                 // S6: a replica that serves still answers one that warms up.
                 if started.is_none() {
-                    let is_member = members[from.index()] == directory;
+                    // Whoever had no place on the list is no stranger.
+                    let is_other = members.get(from.index()).is_some_and(|it| *it != directory);
                     self.send_ready(from, out);
-                    if !is_member {
+                    if is_other {
                         self.strangers.warms_up(now, (from, at), directory, out);
                     }
                 }
@@ -235,7 +250,7 @@ impl Bootstrap {
             return;
         }
         // A list with this directory on it can be of no other cluster.
-        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.voter.directory;
+        let is_on = |members: &Vec<_>| self.is_on(members);
         if let Some(members) = started.as_ref().filter(|members| is_on(members))
             && origin == self.origin
         {
@@ -256,19 +271,38 @@ impl Bootstrap {
         });
         if !is_overtaken {
             *known = Some(Answered { round, directory, started, origin });
-            self.draw_up_list(out);
+            self.draw_up_list(now, out);
             self.join_without_vote(out);
         }
     }
 
-    /// The peers' answers to this life, by replica id; none for this replica.
-    fn answers(&self) -> impl Iterator<Item = (ReplicaId, Option<&Answered>)> {
-        self.settings.peers().map(|id| (id, self.peers[id.index()].answered.as_ref()))
+    /// Whether this directory is on a started record.
+    fn is_on(&self, members: &[DirectoryId]) -> bool {
+        members.get(self.settings.id.index()) == Some(&self.voter.directory)
+    }
+
+    /// The answers of the replicas below `end` to this life, by replica id; none for this replica.
+    fn answers(&self, end: usize) -> impl Iterator<Item = (ReplicaId, Option<&Answered>)> {
+        let peers = self.settings.peers().filter(move |id| id.index() < end);
+        peers.map(|id| (id, self.peers[id.index()].answered.as_ref()))
+    }
+
+    /// Those of the replicas with which the cluster begins.
+    fn founders(&self) -> impl Iterator<Item = (ReplicaId, Option<&Answered>)> {
+        self.answers(self.settings.n)
     }
 
     /// Replica 0, and no other, starts the cluster: see the module.
-    fn draw_up_list(&mut self, out: &mut Outbox<Record>) {
+    fn draw_up_list(&mut self, now: Time, out: &mut Outbox<Record>) {
         if self.settings.id != ReplicaId(0) || self.phase != Phase::WarmingUp {
+            return;
+        }
+        // Those that were added later may go on without all with which the cluster began.
+        let has_started =
+            |answered: Option<&Answered>| answered.is_some_and(|it| it.started.is_some());
+        let places = self.settings.places;
+        let any_has = self.answers(places).any(|(_, answered)| has_started(answered));
+        if now < self.listens_until || any_has {
             return;
         }
         // S9: a cluster has one beginning.
@@ -277,7 +311,7 @@ impl Bootstrap {
             is_fresh.then_some(answered.directory)
         };
         let others: Option<Vec<_>> =
-            self.answers().map(|(_, answered)| answered.and_then(fresh)).collect();
+            self.founders().map(|(_, answered)| answered.and_then(fresh)).collect();
         if let Some(others) = others {
             self.start([vec![self.voter.directory], others].concat(), out);
         }
@@ -285,9 +319,9 @@ impl Bootstrap {
 
     /// S6: a quorum has started, and this replica's directory is not on its list.
     fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
-        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.voter.directory;
+        let is_on = |members: &Vec<_>| self.is_on(members);
         let shown: Vec<_> = self
-            .answers()
+            .answers(self.settings.places)
             .filter_map(|(_, answered)| Some((answered?.started.as_ref()?, answered?.origin)))
             .filter(|(members, _)| !is_on(members))
             .collect();
@@ -434,7 +468,7 @@ impl Bootstrap {
     /// Those that have not answered this life.
     fn silent(&self) -> ReplicaSet {
         let mut silent = ReplicaSet::EMPTY;
-        for (id, answered) in self.answers() {
+        for (id, answered) in self.founders() {
             if answered.is_none() {
                 silent.insert(id);
             }
@@ -443,10 +477,10 @@ impl Bootstrap {
     }
 
     fn waited_for(&self) -> String {
-        let silent = self.answers().filter(|(_, answered)| answered.is_none());
+        let silent = self.founders().filter(|(_, answered)| answered.is_none());
         let silent: Vec<String> = silent.map(|(id, _)| id.to_string()).collect();
         let started = self
-            .answers()
+            .answers(self.settings.places)
             .filter(|(_, answered)| answered.is_some_and(|answered| answered.started.is_some()));
         let started: Vec<String> = started.map(|(id, _)| id.to_string()).collect();
         let waited = match silent.as_slice() {
@@ -458,7 +492,7 @@ impl Bootstrap {
         if started.is_empty() {
             return waited;
         }
-        let mut answers = self.answers().filter_map(|(_, answered)| answered);
+        let mut answers = self.founders().filter_map(|(_, answered)| answered);
         let is_other = |answered: &Answered| {
             answered.started.is_some() && self.origin.is_some() && answered.origin != self.origin
         };
@@ -483,7 +517,8 @@ impl Role for Bootstrap {
     type Record = Record;
 
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
-        let of_peer = |from: ReplicaId| from != self.settings.id && from.index() < self.settings.n;
+        let places = self.settings.places;
+        let of_peer = |from: ReplicaId| from != self.settings.id && from.index() < places;
         match input {
             Input::Peer(from, ..) | Input::Refused { from, .. } if !of_peer(from) => {}
             Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
@@ -491,7 +526,7 @@ impl Role for Bootstrap {
             }
             Input::Peer(from, at, ToBootstrap::NotMember { directory }) => {
                 // Who follows without a vote knows it.
-                let knows = |members: &Vec<_>| members[self.settings.id.index()] != directory;
+                let knows = |members: &Vec<_>| !self.is_on(members);
                 let is_news = match &self.phase {
                     Phase::WarmingUp => true,
                     Phase::Ending { .. } => false,
@@ -535,7 +570,7 @@ impl Role for Bootstrap {
             return self.start(members, out);
         }
         // A cluster of one has nobody to wait for.
-        self.draw_up_list(out);
+        self.draw_up_list(now, out);
         if self.is_started() {
             return;
         }

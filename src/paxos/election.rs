@@ -115,7 +115,7 @@ impl Election {
         Election {
             settings,
             configuration,
-            peers: vec![Peer::default(); settings.n],
+            peers: vec![Peer::default(); settings.rows()],
             rounds: Rounds::new(settings.boot),
             pace: Pace::new(settings),
             presence,
@@ -140,7 +140,7 @@ impl Election {
 
     /// The members have changed: others are to be heard from, and a leader has its time to begin.
     pub fn enter(&mut self, now: Time, draw: u64, next: Configuration) {
-        for (id, peer) in replicas(self.settings.n).zip(&mut self.peers) {
+        for (id, peer) in replicas(self.peers.len()).zip(&mut self.peers) {
             peer.member &= next.member(id).is_some();
         }
         // Nobody leads in it yet.
@@ -432,7 +432,7 @@ impl Election {
     fn turn_us(&self) -> u64 {
         let Waits { election_min_us, election_max_us, .. } = self.pace.waits();
         let span = election_max_us - election_min_us;
-        span * u64::from(self.settings.id.0) / self.settings.n as u64
+        span * u64::from(self.settings.id.0) / self.settings.places as u64
     }
 
     /// How old the newest echo of a member in touch may be. It is as old as the way there and

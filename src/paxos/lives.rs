@@ -169,7 +169,7 @@ impl Lives {
         Lives {
             id: settings.id,
             heartbeat_us: settings.heartbeat_us,
-            members: vec![Member::default(); settings.n],
+            members: vec![Member::default(); settings.rows()],
             looked_at: now,
             told_until: None,
             told_said: Seldom::new(),
@@ -463,6 +463,7 @@ mod tests {
             let settings = Settings {
                 id,
                 n: 3,
+                places: 3,
                 boot: BootId(1),
                 payload_bytes: 1_300,
                 heartbeat_us: 50_000,

@@ -70,7 +70,7 @@ use crate::members::Configuration;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{
-    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas,
+    Address, Ballot, BootId, ClusterId, DirectoryId, PLACES_MAX, ReplicaId, Slot, Time, replicas,
 };
 use serde::{Deserialize, Serialize};
 use standing::{Memory, Standing};
@@ -95,13 +95,22 @@ const _: () = assert!(2 * (ACCEPT_SLOTS_MAX / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT
 /// page. A peer that lags can take in that much at once without losing any of it.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// How many rows a table has with one for each replica, in a cluster that began with `n`. So whoever
+/// a change may name has one, also where an older cluster file lists fewer places.
+pub fn rows(n: usize) -> usize {
+    n.max(PLACES_MAX)
+}
+
 /// What a replica is told when it is built. It never changes afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// This replica.
     pub id: ReplicaId,
-    /// The number of replicas in the cluster.
+    /// The number of replicas with which the cluster began: the members of configuration 0.
     pub n: usize,
+    /// How many places the cluster file lists, those without a vote in the beginning included.
+    /// Whoever is there is spoken to.
+    pub places: usize,
     /// This life of the process.
     pub boot: BootId,
     /// How many bytes of messages fit one datagram. Roles split lists to fit.
@@ -126,7 +135,12 @@ impl Settings {
     /// All replicas but this one.
     pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + Clone + use<> {
         let me = self.id;
-        replicas(self.n).filter(move |id| *id != me)
+        replicas(self.places).filter(move |id| *id != me)
+    }
+
+    /// How many rows a table has with one for each replica: see [`rows`].
+    pub fn rows(&self) -> usize {
+        rows(self.n)
     }
 }
 

@@ -173,12 +173,12 @@ impl Pace {
         let peer = Peer { trip: estimate(), sync_us: 0, stall: Longest::default() };
         let mut pace = Pace {
             settings,
-            peers: vec![peer; settings.n],
+            peers: vec![peer; settings.rows()],
             sync: estimate(),
             sync_peak_us: 0,
             stall: Longest::default(),
             waits: Waits::default(),
-            told: vec![None; settings.n],
+            told: vec![None; settings.rows()],
             too_short_since: None,
             has_warned: false,
         };
@@ -331,6 +331,7 @@ mod tests {
         Pace::new(Settings {
             id: ReplicaId(0),
             n,
+            places: n,
             boot: BootId(1),
             payload_bytes: 1_200,
             heartbeat_us: 50 * MS,

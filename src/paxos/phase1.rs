@@ -123,7 +123,7 @@ impl Phase1 {
             voter,
             ballot,
             first,
-            reports: vec![Report::default(); settings.n],
+            reports: vec![Report::default(); settings.rows()],
             promises,
             own_promise_durable: false,
             waits_for_more: true,

@@ -300,7 +300,7 @@ impl Phase2 {
     /// Gives the next slots to these values. Under ballot 0 it leaves out the slot that
     /// `--skip_slot` names.
     fn propose(&mut self, values: Values, mut requesters: Requesters, now: Time) {
-        let (slots, n) = (self.window.next_slots(values.len()), self.settings.n);
+        let (slots, n) = (self.window.next_slots(values.len()), self.settings.places);
         let skips = |slot: &Slot| self.ballot == Ballot::ZERO && slots.contains(*slot);
         let Some(hole) = self.settings.skip_slot.filter(skips) else {
             return self.window.propose(values, requesters, n, now);
@@ -355,7 +355,7 @@ impl Phase2 {
         }
         let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
         let backoff = Backoff { first_us, max_us };
-        for (place, again) in self.window.take_due(now, backoff, self.settings.n) {
+        for (place, again) in self.window.take_due(now, backoff, self.settings.places) {
             let proposal = self.window.at(place);
             match again {
                 Again::Copy => self.send(proposal, &[], self.nothing_decided(), out),

@@ -81,7 +81,7 @@ impl Recovery {
             wanted,
             lacking,
             values: own,
-            asked: vec![Spans::default(); settings.n],
+            asked: vec![Spans::default(); settings.rows()],
             heard: ReplicaSet::EMPTY,
             turn: 0,
         }
@@ -106,7 +106,7 @@ impl Recovery {
         out: &mut Outbox<R>,
     ) {
         let mut open = self.asked.iter().fold(self.lacking.clone(), |open, it| open.without(it));
-        let n = settings.n;
+        let n = self.asked.len();
         for peer in (0..n).map(|step| (self.turn + step) % n) {
             let is_free = peer != settings.id.index() && self.asked[peer].is_empty();
             if open.is_empty() || !is_free {
@@ -130,7 +130,7 @@ impl Recovery {
         values: AcceptedValues,
     ) -> bool {
         // L5: honest acceptors hold no more together.
-        let n = settings.n as u64;
+        let n = settings.rows() as u64;
         let is_full = self.values.len() as u64 >= n * 2 * settings.limits.accept_slots
             || self.values.bytes() as u64 >= n * 2 * settings.limits.accept_bytes as u64;
         if is_full {

@@ -17,6 +17,7 @@
 //! **Does not** notice what nobody remembers: what a directory wrote in the last moments before
 //! its end may have been said to nobody.
 
+use super::rows;
 use crate::aside::NotState;
 use crate::members::Configuration;
 use crate::message::Voter;
@@ -83,10 +84,12 @@ impl Standing {
     /// Of these `members`, of which this is remembered: by replica id both, and nothing of
     /// members that `memories` does not reach.
     pub fn new(members: &[DirectoryId], memories: &[Memory]) -> Self {
+        let rows = rows(members.len());
         let mut memories = memories.to_vec();
-        memories.resize(members.len(), Memory::default());
-        let former = vec![Vec::new(); members.len()];
-        let members = members.iter().copied().map(Some).collect();
+        memories.resize(rows, Memory::default());
+        let former = vec![Vec::new(); rows];
+        let mut members: Vec<_> = members.iter().copied().map(Some).collect();
+        members.resize(rows, None);
         Standing { members, memories, former, beside: ReplicaSet::EMPTY }
     }
 

@@ -38,7 +38,7 @@ pub fn run(options: &ClientOptions, ending: &Ending, task: Task) -> io::Result<E
     let clock = Clock::start();
     let limit_us = options.timeout_us.or((task == Task::Members).then_some(LIMIT_US));
     let (began, mut told_at) = (clock.now(), clock.now());
-    let mut admin = Admin::new(began, options.config.n(), task, entropy()?);
+    let mut admin = Admin::new(began, options.config.places(), task, entropy()?);
     while !ending.is_due() {
         let now = clock.now();
         asker.send(admin.due(now));

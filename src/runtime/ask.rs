@@ -25,7 +25,7 @@ pub fn run(options: &ClientOptions, ending: &Ending) -> io::Result<Option<Report
     let mut asker = Asker::new(options, "status")?;
     let clock = Clock::start();
     let limit_us = options.timeout_us.unwrap_or(LIMIT_US);
-    let mut survey = Survey::new(clock.now(), options.config.n(), limit_us);
+    let mut survey = Survey::new(clock.now(), options.config.places(), limit_us);
     while !ending.is_due() {
         let now = clock.now();
         let due = survey.due(now);

@@ -90,7 +90,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     input: impl FnOnce() -> Source<I> + Send + 'static,
     screen: Screen<W>,
 ) -> io::Result<i32> {
-    let n = options.config.n();
+    let (n, places) = (options.config.n(), options.config.places());
     let (timeout_us, id, loss, seed) = (options.timeout_us, options.id, options.loss, options.seed);
     let (boot, clock) = (BootId(entropy()?), Clock::start());
     let tracer = begin_trace(&options, boot, clock)?;
@@ -106,9 +106,9 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let place = move |replica| peers.address(replica);
     let mut terminal = Terminal { credit, n, place, loss, screen };
     terminal.ready();
-    let (role, rng) = (Client::new(id, n, timeout_us), stream(seed, "client draws"));
+    let (role, rng) = (Client::new(id, n, timeout_us).among(places), stream(seed, "client draws"));
     let trace = tracer.as_ref().map_or_else(Trace::off, |tracer| tracer.of(Stream::Client));
-    trace.begin(clock.now(), 0, || Beginning::Client { id, n, timeout_us });
+    trace.begin(clock.now(), 0, || Beginning::Client { id, n, places, timeout_us });
     let mut turn = RoleTurn::new(role, terminal, clock, rng, trace);
     if !connection.run(&mut turn, ending)? {
         return Ok(EXIT_FAILED);

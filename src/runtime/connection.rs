@@ -61,9 +61,10 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
     /// When the socket or a thread cannot be had.
     pub(crate) fn open(options: &ClientOptions, boot: BootId, purpose: &str) -> io::Result<Self> {
         let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
-        let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
-        let guard = Guard::of(options.keys.as_ref(), n);
-        let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new(), guard };
+        let (n, rows, ipv6) = (options.config.n(), addresses.len(), options.config.is_ipv6());
+        let guard = Guard::of(options.keys.as_ref(), rows);
+        let (me, cluster) = (Party::Client, ClusterCell::new());
+        let codec = Identity { n, rows, me, boot, cluster, guard };
         let network = Network::new(
             BoundSocket::for_client(&addresses)?,
             NetworkConfig {

@@ -138,8 +138,8 @@ pub(super) fn read(
 ) -> io::Result<How> {
     let mut asker = Asker::new(options, "follow")?;
     let clock = Clock::start();
-    let n = options.config.n();
-    let mut follower = Follower::new(clock.now(), n, order, entropy()?);
+    let (n, places) = (options.config.n(), options.config.places());
+    let mut follower = Follower::new(clock.now(), n, order, entropy()?).among(places);
     let mut looked = clock.now();
     while !ending.is_due() {
         let now = clock.now();

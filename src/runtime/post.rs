@@ -6,7 +6,9 @@
 
 use super::last_words;
 use super::questions::Questions;
-use crate::message::{Answer, ClientMessage, LostState, Message, Status, StatusQuery, ToAcceptor};
+use crate::message::{
+    Answer, ClientMessage, LostState, Message, Status, StatusQuery, ToAcceptor, VoteAim,
+};
 use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
@@ -232,9 +234,9 @@ pub fn leave(router: &mut Router) {
     router.flush();
 }
 
-/// The main thread tells the proposer that the operator wants its directory in the lost one's place.
-pub fn rejoin(router: &mut Router) {
-    router.inputs.proposer.push(proposer::Input::Rejoin);
+/// The main thread tells the proposer which vote the operator wants for its directory.
+pub fn aim_at(router: &mut Router, vote: VoteAim) {
+    router.inputs.proposer.push(proposer::Input::Aim(vote));
     router.flush();
 }
 

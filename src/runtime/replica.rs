@@ -20,7 +20,7 @@ use super::layout::Layout;
 use super::metrics::{self, Metrics, Readers};
 use super::names;
 use super::on_loop::Parts;
-use super::post::{Here, Inboxes, Router, ToMain, Turn, channels, rejoin};
+use super::post::{Here, Inboxes, Router, ToMain, Turn, aim_at, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
@@ -32,11 +32,11 @@ use super::trace::begin::{Accepting, Beginning, Bootstrapping, Learning};
 use super::trace::block::Stream;
 use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
 use super::usage::{self, Files};
-use crate::config::{ClusterFile, Config};
+use crate::config::{ClusterFile, Config, UNKNOWN};
 use crate::machine::Host;
 use crate::marker::WARM_UP_COMPLETE;
 use crate::members::Configuration;
-use crate::message::{LostState, Party};
+use crate::message::{LostState, Party, VoteAim};
 use crate::net;
 use crate::net::frame::{ClusterCell, Guard, Identity};
 use crate::net::guard::key::Keys;
@@ -45,7 +45,7 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::{Limits, Membership, NoStorage, Settings};
+use crate::paxos::{Limits, Membership, NoStorage, Settings, rows};
 use crate::storage::Durability;
 use crate::storage::decided_log::DecidedLog;
 use crate::storage::memory::Volatile;
@@ -94,6 +94,8 @@ pub struct ReplicaOptions {
     pub layout: Layout,
     /// Whether a fresh directory is to take the place of one that this replica has lost.
     pub rejoin: bool,
+    /// Whether this replica is never to vote.
+    pub observer: bool,
     /// The slot in which replica 0 proposes nothing at ballot 0.
     pub skip_slot: Option<Slot>,
     /// The probability with which each datagram is dropped at the sender.
@@ -152,11 +154,12 @@ pub(crate) fn run_until(
     let other = StartError::Other;
     options.seed = own_seed(options.seed, options.id);
     let (id, n) = (options.id, options.config.n());
-    let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
+    let mut addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
+    addresses.resize(rows(n), UNKNOWN);
     let boot = BootId(entropy().map_err(other)?);
     let (me, cluster) = (Party::Replica(id), ClusterCell::new());
-    let guard = Guard::of(options.keys.as_ref(), n);
-    let identity = Identity { n, me, boot, cluster, guard };
+    let guard = Guard::of(options.keys.as_ref(), rows(n));
+    let identity = Identity { n, rows: rows(n), me, boot, cluster, guard };
     // The port comes first: a second replica with the same id must not touch the chat log
     // of the first.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;
@@ -194,6 +197,7 @@ pub(crate) fn run_until(
     let settings = Settings {
         id,
         n,
+        places: options.config.places(),
         boot,
         payload_bytes: net::pack::payload_bytes(options.datagram_bytes),
         heartbeat_us: options.heartbeat_us,
@@ -258,7 +262,12 @@ where
     let ((may_end, told), (supervised, says)) = (bounded(1), bounded(1));
     let router = || Router::new(links.clone(), network.counters(), Here::Nobody);
     let mut departure = Departure::new(id, settings.n, router(), told);
-    let mut asking = options.rejoin.then(router);
+    let aim = match (options.rejoin, options.observer) {
+        (_, true) => VoteAim::Never,
+        (true, false) => VoteAim::OfLostDisk,
+        (false, false) => VoteAim::IfAdded,
+    };
+    let mut asking = (aim != VoteAim::IfAdded).then(router);
     let is_supervised = options.tells_supervisor;
     let mut supervisor = is_supervised.then(|| Supervisor::of(id, router(), says)).flatten();
     let mut metrics = readers.any().then(|| {
@@ -376,7 +385,20 @@ where
             let is_named = |now: &Configuration| now.is_member(id, membership.voter.directory);
             let votes = changed.as_ref().map_or(membership.is_voter(id), is_named);
             if votes {
+                if options.observer {
+                    log::warn!(
+                        "replica {id}: has a vote, in spite of --observer: client --admin remove \
+                         {id} takes it away"
+                    );
+                }
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
+            } else if options.observer {
+                log::info!("replica {id}: follows, and never votes (--observer)");
+            } else if changed.is_none() && id.index() >= settings.n {
+                log::info!(
+                    "replica {id}: follows without a vote, as the cluster file says (client \
+                     --admin adds it)"
+                );
             } else if let Some(changed) = &changed {
                 log::info!(
                     "replica {id}: follows without a vote: the log has made {changed}, and not this \
@@ -401,7 +423,7 @@ where
                 let _ = start.send(membership.clone());
             }
             if let Some(router) = asking.as_mut().filter(|_| !votes) {
-                rejoin(router);
+                aim_at(router, aim);
             }
             links.wake();
         },

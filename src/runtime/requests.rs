@@ -64,7 +64,7 @@ pub fn run(options: ClientOptions, ending: &Ending, in_flight: usize) -> io::Res
         tell: move |waited_us, answering| say(still_trying(waited_us, answering, n, loss)),
         all_complete: true,
     };
-    let pool = Pool::new(id, n, timeout_us, in_flight);
+    let pool = Pool::new(id, n, timeout_us, in_flight).among(options.config.places());
     let rng = stream(seed, "client draws");
     let mut turn = RoleTurn::new(pool, printer, Clock::start(), rng, Trace::off());
     if !connection.run(&mut turn, ending)? {

@@ -108,6 +108,7 @@ mod tests {
         let settings = Settings {
             id: ReplicaId(1),
             n: 3,
+            places: 3,
             boot: BootId(1),
             payload_bytes: 1_200,
             heartbeat_us: 50_000,

@@ -61,6 +61,7 @@ impl ReplicaConfig {
             log_dir: dir,
             begin_from: None,
             rejoin: false,
+            observer: false,
             durability,
             layout,
             skip_slot: None,

@@ -127,7 +127,7 @@ impl Report {
         let known = rows.iter().filter(|row| row.hash.is_some()).count();
         // One that differs from what a quorum has is wrong; of fewer, nobody can tell which.
         let differs =
-            |hash: &Option<u64>| hash.is_some() && same(*hash) < known && same(*hash) < quorum(n);
+            |hash: &Option<u64>| hash.is_some() && same(*hash) < known && same(*hash) < needed;
         let differing: Vec<bool> = rows.iter().map(|row| differs(&row.hash)).collect();
         let health = Health::Well;
         let mut report = Report { rows, below, leader, configuration, members, faults, health };

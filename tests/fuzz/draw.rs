@@ -6,7 +6,8 @@ use multipaxos::message::{
     Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
     Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange, MembersAnswer,
     MembersQuery, Message, OBSERVERS_MAX, Observer, Obstacle, Promise, Ready, Request, Run, Seen,
-    Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter, Voters, Wish,
+    Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, VoteAim, Voter, Voters,
+    Wish,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
@@ -362,7 +363,8 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         }
         17 => {
             let (directory, applied) = (DirectoryId(rng.u64(..4)), slot(rng, a));
-            Message::Proposer(ToProposer::Observes { directory, applied, wants_vote: rng.bool() })
+            let vote = [VoteAim::IfAdded, VoteAim::OfLostDisk, VoteAim::Never][rng.usize(..3)];
+            Message::Proposer(ToProposer::Observes { directory, applied, vote })
         }
         _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }

@@ -93,8 +93,14 @@ fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_lead
 fn decoder() -> Decoder {
     let cluster = ClusterCell::new();
     cluster.set(ClusterId(1));
-    let identity =
-        Identity { n: 3, me: Party::Replica(R0), boot: BootId(7), cluster, guard: Guard::none() };
+    let identity = Identity {
+        n: 3,
+        rows: 3,
+        me: Party::Replica(R0),
+        boot: BootId(7),
+        cluster,
+        guard: Guard::none(),
+    };
     Decoder::new(identity, Arc::new(Counters::new()))
 }
 
@@ -105,6 +111,7 @@ fn a_strangers_datagram_full_of_hellos_is_dropped_before_they_are_listed() {
     let source = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)));
     let stranger = Identity {
         n: 3,
+        rows: 3,
         me: Party::Client,
         boot: BootId(9),
         cluster: ClusterCell::new(),

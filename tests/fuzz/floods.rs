@@ -397,7 +397,14 @@ fn the_lives_of_a_replica_that_are_remembered_are_few() {
     let identity = |me: ReplicaId, boot: u64| {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(1));
-        Identity { n: 3, me: Party::Replica(me), boot: BootId(boot), cluster, guard: Guard::none() }
+        Identity {
+            n: 3,
+            rows: 3,
+            me: Party::Replica(me),
+            boot: BootId(boot),
+            cluster,
+            guard: Guard::none(),
+        }
     };
     let mut decoder = Decoder::new(identity(R0, 1), Arc::new(Counters::new()));
     let body = postcard::to_stdvec(&multipaxos::message::Message::Proposer(ToProposer::PreVote {

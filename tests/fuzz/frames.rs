@@ -56,7 +56,7 @@ fn identity(me: Party, boot: u64, started: bool) -> Identity {
     if started {
         cluster.set(CLUSTER);
     }
-    Identity { n: N, me, boot: BootId(boot), cluster, guard: Guard::none() }
+    Identity { n: N, rows: N, me, boot: BootId(boot), cluster, guard: Guard::none() }
 }
 
 /// The receiver: a replica or a client, which knows its cluster or does not know it yet.

@@ -53,6 +53,7 @@ pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
     Settings {
         id,
         n,
+        places: n,
         boot: BootId(boot),
         payload_bytes: 1_200,
         heartbeat_us: 50_000,

@@ -72,6 +72,7 @@ impl Bounds {
         Settings {
             id,
             n: N,
+            places: N,
             boot: BootId(1 + u64::from(id.0)),
             payload_bytes: if self.single { 1 } else { 1_200 },
             heartbeat_us: 50_000,

@@ -19,6 +19,7 @@ fn learner(id: u8) -> Learner {
     let settings = Settings {
         id: ReplicaId(id),
         n: 3,
+        places: 3,
         boot: BootId(1),
         payload_bytes: 1_369,
         heartbeat_us: 50_000,

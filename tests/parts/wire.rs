@@ -17,7 +17,7 @@ use multipaxos::message::{
     HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange,
     MembersAnswer, MembersQuery, Message, Observer, Obstacle, Party, Promise, Ready, Request,
     Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Usage, Voter, Voters, Wish,
+    ToProposer, Usage, VoteAim, Voter, Voters, Wish,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, Guard, HEADER_BYTES, Identity,
@@ -50,7 +50,7 @@ fn client_address() -> Address {
 fn identity(me: Party) -> Identity {
     let cluster = ClusterCell::new();
     cluster.set(CLUSTER);
-    Identity { n: N, me, boot: BootId(0xB007_0001), cluster, guard: Guard::none() }
+    Identity { n: N, rows: N, me, boot: BootId(0xB007_0001), cluster, guard: Guard::none() }
 }
 
 fn session() -> Session {
@@ -169,7 +169,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             peer(proposer(ToProposer::Observes {
                 directory: DirectoryId(0xD1),
                 applied: slot,
-                wants_vote: true,
+                vote: VoteAim::OfLostDisk,
             })),
         ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
@@ -920,8 +920,14 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
         let cluster = ClusterCell::new();
         cluster.set(CLUSTER);
         let me = Party::Replica(ReplicaId(id));
-        let identity =
-            Identity { n: 2, me, boot: BootId(u64::from(id)), cluster, guard: Guard::none() };
+        let identity = Identity {
+            n: 2,
+            rows: 2,
+            me,
+            boot: BootId(u64::from(id)),
+            cluster,
+            guard: Guard::none(),
+        };
         let peers = addresses.to_vec();
         let seed = 591 + u64::from(id);
         id += 1;

@@ -129,3 +129,71 @@ fn without_a_leader_an_operator_is_told_what_is_missing() {
     assert_eq!(ran.status.code(), Some(2));
     assert_eq!(text(&ran.stderr), "client: not done: no leader answers\n");
 }
+
+#[test]
+fn a_cluster_grows_by_places_that_had_no_vote_in_the_beginning() {
+    let place = Place::growing(1, 2);
+    let mut cluster = place.cluster();
+    let load = Load::begin(&place, &[]);
+    let mut completed = load.more(50);
+    let said = place.replica_with(2, &["--observer"]).process.end().1;
+    assert!(said.concat().contains("gives replica 2 a vote from the beginning"), "{said:?}");
+    // One that never votes, and one that may.
+    let mut never = place.replica_with(4, &["--observer"]);
+    never.process.wait_for("follows, and never votes");
+    let mut fourth = place.replica(3);
+    fourth.process.wait_for("follows without a vote, as the cluster file says");
+    let said = place.refuses(&["add", "4"]);
+    assert!(said.contains("replica 4 runs with --observer: it is never to vote"), "{said}");
+    let shown = place.changes(&["add", "3"]);
+    assert!(first_line(&shown).starts_with("configuration 1, of replicas 0, 1, 2, 3;"), "{shown}");
+    completed.extend(load.more(50));
+    // Three of four decide, and the new one is among them.
+    cluster.remove(0).kill();
+    completed.extend(load.more(50));
+    fourth.kill();
+    let back = place.restarted(3, &[]);
+    completed.extend(load.more(50));
+    cluster.push(back);
+    cluster.push(place.restarted(0, &[]));
+    // A file of three places goes on: in a replica, which sends nothing to the fourth, and in a client.
+    let old = place.dir.path().join("old.txt");
+    let lines = fs::read_to_string(place.dir.path().join("config.txt")).expect("a configuration");
+    let three: Vec<&str> = lines.lines().take(3).collect();
+    fs::write(&old, three.join("\n")).expect("an older one");
+    let old = ["--config_path", old.to_str().expect("UTF-8")];
+    cluster.remove(0).kill();
+    cluster.push(place.restarted(1, &old));
+    completed.extend(load.more(50));
+    completed.extend(load.end());
+    let ran = place.say(&[&old[..], &["--client_id", "9"]].concat(), b"line 0 of 9\n");
+    let (client, seq, slot) = completions(&ran)[0];
+    completed.push(Completed { client, seq, slot: slot as usize });
+    judge(&place, &completed);
+    until("those that were added have the same lines", || {
+        let log = place.log(0);
+        (place.log(3) == log && place.log(4) == log).then_some(())
+    });
+}
+
+#[test]
+fn a_cluster_of_one_grows_to_seven_and_goes_on_with_the_others() {
+    let place = Place::growing(0, 6);
+    let first = place.cluster();
+    let ran = place.say(&["--client_id", "7"], b"alone\n");
+    assert_eq!(completions(&ran), [(7, 0, 0)]);
+    let mut others: Vec<Replica> = (1..7).map(|id| place.replica(id)).collect();
+    for id in 1..7 {
+        let shown = place.changes(&["add", &id.to_string()]);
+        let all: Vec<String> = (0..=id).map(|id| id.to_string()).collect();
+        let expected = format!("configuration {id}, of replicas {};", all.join(", "));
+        assert!(first_line(&shown).starts_with(&expected), "{shown}");
+    }
+    // Four of seven are a quorum, and whoever began the cluster is not needed.
+    drop(first);
+    others.truncate(4);
+    let ran = place.say(&["--client_id", "7", "--timeout", "60"], b"among others\n");
+    assert_eq!(completions(&ran), [(7, 1, 7)], "{}", text(&ran.stderr));
+    let logs = place.logs_of(&[1, 2, 3, 4], 8);
+    assert!(logs.iter().all(|log| *log == logs[0]), "{logs:?}");
+}

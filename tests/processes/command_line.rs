@@ -41,6 +41,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--trace FILE",
                 "--begin_from FILE",
                 "--rejoin",
+                "--observer",
                 "--durability MODE",
                 "--threads LAYOUT",
                 "--msg_loss PERCENT",

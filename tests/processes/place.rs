@@ -19,12 +19,19 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(f: usize) -> Place {
+        Place::growing(f, 0)
+    }
+
+    /// The same, with places without a vote in the beginning.
+    pub(crate) fn growing(f: usize, observers: usize) -> Place {
         let dir = tempfile::tempdir().expect("a folder for the test");
-        let sockets: Vec<UdpSocket> =
-            (0..2 * f + 1).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+        let sockets: Vec<UdpSocket> = (0..2 * f + 1 + observers)
+            .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port"))
+            .collect();
         let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
-        let lines: String =
-            sockets.iter().map(|socket| format!("127.0.0.1 {}\n", port(socket))).collect();
+        let word = |id: usize| if id < 2 * f + 1 { "" } else { " observer" };
+        let line = |(id, socket)| format!("127.0.0.1 {}{}\n", port(socket), word(id));
+        let lines: String = sockets.iter().enumerate().map(line).collect();
         fs::write(dir.path().join("config.txt"), lines).expect("a configuration");
         Place { dir, f }
     }

@@ -581,3 +581,54 @@ fn a_replica_that_waits_says_who_begins_with_what() {
          all the same --begin_from, or none"
     ));
 }
+
+#[test]
+fn a_place_without_a_vote_in_the_beginning_waits_for_a_quorum_that_has_started() {
+    let places = |id| Settings { boot: BootId(LIFE + 1), places: 5, ..settings(3, id) };
+    let of = |id, own| {
+        let role = Bootstrap::new(places(id), DirectoryId(own), Time(0));
+        Seat::new(role, Written::default())
+    };
+    let mut observer = of(R3, 13);
+    let sent = observer.wake();
+    assert_eq!(said(&sent).iter().map(|(to, _)| to.0).collect::<Vec<_>>(), [0, 1, 2, 4]);
+    assert!(observer.role.report().starts_with("replicas 0, 1, 2"), "{}", observer.role.report());
+    let begun_by =
+        |from: ReplicaId, answers| begun(from, 2, 10 + u64::from(from.0), answers, &MEMBERS);
+    let answers = |sent: &[Envelope], to| {
+        said(sent).into_iter().find(|(id, _)| *id == to).expect("it asks").1.round
+    };
+    assert_eq!(started(&observer.handle(begun_by(R1, answers(&sent, R1)))), []);
+    // Another one without a vote knows the list as well.
+    let begun_with =
+        started(&observer.handle(begun_by(ReplicaId(4), answers(&sent, ReplicaId(4)))));
+    assert_eq!(begun_with.len(), 1, "{begun_with:?}");
+    assert!(!begun_with[0].is_voter(R3));
+    // And nobody waits for it: replica 0 starts the cluster with the three of the beginning.
+    let mut first = of(R0, 10);
+    let sent = first.wake();
+    first.handle(ready(R1, 1, 11, answers(&sent, R1)));
+    assert_eq!(started(&first.handle(ready(R2, 1, 12, answers(&sent, R2)))), [], "it listens");
+    let begun_with = started(&first.wait_us(1_000_000));
+    assert_eq!(begun_with.len(), 1, "{begun_with:?}");
+    assert_eq!(begun_with[0].members, ids(&MEMBERS));
+}
+
+#[test]
+fn who_has_lost_its_disk_begins_no_other_cluster_where_one_that_was_added_answers() {
+    let settings = Settings { boot: BootId(LIFE + 1), places: 2, ..settings(1, R0) };
+    let begins = || {
+        let role = Bootstrap::new(settings, DirectoryId(19), Time(0));
+        Seat::new(role, Written::default())
+    };
+    let mut alone = begins();
+    assert_eq!(started(&alone.wake()), []);
+    assert_eq!(started(&alone.wait_us(1_000_000))[0].members, ids(&[19]));
+    let mut lost = begins();
+    let round = said(&lost.wake())[0].1.round;
+    let begun_with = started(&lost.handle(begun(R1, 2, 11, round, &[10])));
+    assert_eq!(begun_with.len(), 1, "{begun_with:?}");
+    assert_eq!(begun_with[0].members, ids(&[10]), "it follows without a vote");
+}
+
+const MEMBERS: [u64; 3] = [10, 11, 12];

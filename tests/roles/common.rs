@@ -38,6 +38,7 @@ pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
     Settings {
         id,
         n,
+        places: n,
         boot: BootId(1 + u64::from(id.0)),
         payload_bytes: 1_200,
         heartbeat_us: HEARTBEAT_US,

@@ -17,6 +17,7 @@ fn settings(id: u8) -> Settings {
     Settings {
         id: ReplicaId(id),
         n: 3,
+        places: 3,
         boot: BootId(1),
         payload_bytes: 1_200,
         heartbeat_us: 50_000,

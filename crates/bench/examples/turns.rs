@@ -30,6 +30,7 @@ fn learner() -> Learner {
     let settings = Settings {
         id: ReplicaId(0),
         n: 3,
+        places: 3,
         boot: BootId(1),
         payload_bytes: 1_300,
         heartbeat_us: 50_000,

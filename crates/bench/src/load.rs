@@ -160,7 +160,7 @@ impl Load {
         let keys = keys.map(|keys| keys.for_client(boot.0 as u32));
         let guard = Guard::of(keys.as_ref(), n);
         let config = NetworkConfig {
-            codec: Identity { n, me: Party::Client, boot, cluster, guard },
+            codec: Identity { n, rows: n, me: Party::Client, boot, cluster, guard },
             peers: replicas.to_vec(),
             datagram_max: shape.datagram_max,
             offload: shape.offload,

@@ -369,7 +369,7 @@ mod tests {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(1));
         NetworkConfig {
-            codec: Identity { n: 1, me, boot: BootId(5), cluster, guard: Guard::none() },
+            codec: Identity { n: 1, rows: 1, me, boot: BootId(5), cluster, guard: Guard::none() },
             peers: vec![replica],
             datagram_max: DATAGRAM_BYTES_DEFAULT,
             offload: true,

@@ -33,8 +33,10 @@ impl fmt::Display for Party {
 /// Everything that has happened, since the cluster warmed up or from the beginning.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// The number of replicas.
+    /// The number of replicas, those included that had no vote in the beginning.
     pub replicas: usize,
+    /// The number of those with which the cluster began.
+    pub founders: usize,
     /// The entries, oldest first.
     pub entries: Vec<Entry>,
 }
@@ -438,7 +440,7 @@ pub fn value_in(slot: Slot, first: Slot, values: &Values) -> Option<Value> {
 impl History {
     /// An empty history of a cluster of `replicas`.
     pub fn new(replicas: usize) -> History {
-        History { replicas, entries: Vec::new() }
+        History { replicas, founders: replicas, entries: Vec::new() }
     }
 
     /// Adds an event.

@@ -58,6 +58,13 @@ impl Recorder {
         }
     }
 
+    /// The same, of a cluster that began with this many of them.
+    #[must_use]
+    pub fn founded_by(mut self, founders: usize) -> Recorder {
+        self.history.founders = founders;
+        self
+    }
+
     /// Whether more has happened than it keeps.
     pub fn is_cut(&self) -> bool {
         self.is_cut

@@ -111,7 +111,7 @@ impl Bounds {
     pub fn of(environment: &Environment, settings: &Settings, behind: u64) -> Self {
         let (round_trip, sync) = (environment.round_trip_us(), environment.sync_us());
         let in_flight = environment.workload.in_flight_bytes();
-        let moving = environment.moves_us(in_flight, settings.n as u64);
+        let moving = environment.moves_us(in_flight, settings.places as u64);
         let limits = &settings.limits;
         let round_trips = 1 + questions(environment, limits);
         let step = settings.election_max_us + round_trips * round_trip + 3 * sync;
@@ -254,7 +254,7 @@ impl Cost {
 
 /// What the heartbeats of all replicas take in this time.
 pub fn heartbeat_bytes(settings: &Settings, us: u64) -> u64 {
-    let pairs = (settings.n * (settings.n - 1)) as u64;
+    let pairs = (settings.places * (settings.places - 1)) as u64;
     pairs * (us / settings.heartbeat_us + 1) * HEARTBEAT_BYTES
 }
 
@@ -269,6 +269,7 @@ mod tests {
         Settings {
             id: ReplicaId(0),
             n: 3,
+            places: 3,
             boot: BootId(1),
             payload_bytes: 1_300,
             heartbeat_us: environment.heartbeat_us,

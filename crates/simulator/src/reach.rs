@@ -111,6 +111,8 @@ reach! {
     MemberRemoved = "members_removed",
     /// … one more.
     MemberAdded = "members_added",
+    /// … one more, at a place that had no vote in the beginning.
+    PlaceFilled = "places_filled",
     /// … as many, with another directory in a lost one's place.
     MemberReplaced = "members_replaced",
     /// The leader was asked to propose a configuration without itself.
@@ -239,10 +241,11 @@ const GENTLE: [Situation; 15] = [
 ];
 
 /// What needs a seldom fault: no single place is asked for it.
-const SELDOM: [Situation; 15] = [
+const SELDOM: [Situation; 16] = [
     Situation::MembersChanged,
     Situation::MemberRemoved,
     Situation::MemberAdded,
+    Situation::PlaceFilled,
     Situation::MemberReplaced,
     Situation::LeaderRemoved,
     Situation::Struck,

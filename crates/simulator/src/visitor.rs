@@ -64,13 +64,13 @@ impl Storage<Outcome> for Shown {
 }
 
 impl Visitor {
-    /// One of so many `clients` of a cluster of `n`.
-    pub fn new(id: ClientId, clients: usize, n: usize, every_us: u64) -> Self {
+    /// One of so many `clients` of a cluster that began with `n` replicas and has so many `places`.
+    pub fn new(id: ClientId, clients: usize, (n, places): (usize, usize), every_us: u64) -> Self {
         Visitor {
             id,
             ids: if (clients as u64) < IDS { IDS } else { MANY_IDS },
             life: 1,
-            role: Client::new(id, n, None),
+            role: Client::new(id, n, None).among(places),
             timer_at: None,
             every_us,
             process: (0, 1),
@@ -83,9 +83,9 @@ impl Visitor {
     }
 
     /// The client dies and returns.
-    pub fn begin_anew(&mut self, n: usize) {
+    pub fn begin_anew(&mut self, (n, places): (usize, usize)) {
         self.life += 1;
-        self.role = Client::new(self.id_in(self.life), n, None);
+        self.role = Client::new(self.id_in(self.life), n, None).among(places);
         self.timer_at = None;
         self.in_flight = None;
     }

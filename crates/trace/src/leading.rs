@@ -8,7 +8,7 @@
 //! **Does not** know what is in no trace: a question that was lost has no answer here either.
 
 use crate::files::Life;
-use crate::merged::TimeLine;
+use crate::merged::{TimeLine, places};
 use crate::replay::{Moment, watch};
 use crate::steps::{Step, steps};
 use multipaxos::message::ToProposer;
@@ -59,14 +59,13 @@ struct Seat {
 /// Why replica `id` did not lead at `us` on the time line of all traces.
 pub fn why_not_leader(lives: &[Life<'_>], id: ReplicaId, us: u64) -> Vec<String> {
     let line = TimeLine::of(lives);
-    let n = lives.first().map_or(0, |life| life.header.n);
     let at = |of: ReplicaId| living(lives, &line, of, us);
     let own = match at(id) {
         Ok(life) => life,
         Err(why) => return vec![format!("At {} replica {id} did not lead: {why}.", shown(us))],
     };
     let own = Seat::at(lives, &line, own, us, id);
-    let others: Vec<Seat> = replicas(n)
+    let others: Vec<Seat> = replicas(places(lives))
         .filter(|other| *other != id)
         .filter_map(|other| Some(Seat::at(lives, &line, at(other).ok()?, us, id)))
         .collect();
@@ -76,7 +75,7 @@ pub fn why_not_leader(lives: &[Life<'_>], id: ReplicaId, us: u64) -> Vec<String>
         return lines;
     }
     lines.push(who_led(&others, &clock));
-    for other in replicas(n).filter(|other| *other != id) {
+    for other in replicas(places(lives)).filter(|other| *other != id) {
         if let Err(why) = at(other) {
             lines.push(format!("Of replica {other} nothing is known then: {why}."));
         }

@@ -118,9 +118,19 @@ fn all_told(lives: &[Life<'_>], clients: &BTreeMap<Address, ClientId>) -> Vec<To
     told
 }
 
+/// How many replicas there are, as far as the traces say. One may have had no vote in the beginning.
+pub fn places(lives: &[Life<'_>]) -> usize {
+    let own = |life: &Life<'_>| match life.who() {
+        Who::Replica(id) => id.index() + 1,
+        Who::Client(_) => 0,
+    };
+    lives.iter().map(|life| own(life).max(life.header.n)).max().unwrap_or(0)
+}
+
 /// The history of all lives, with at most so many entries, and whether there are more.
 pub fn merge(lives: &[Life<'_>], entries_max: usize) -> (History, bool) {
-    let n = lives.first().map_or(0, |life| life.header.n);
+    let places = places(lives);
+    let n = lives.first().map_or(places, |life| life.header.n);
     let told = all_told(lives, &clients(lives));
     let line = TimeLine::told(lives, &told);
     let mut all: Vec<(u64, u8, Happening)> = Vec::new();
@@ -139,16 +149,16 @@ pub fn merge(lives: &[Life<'_>], entries_max: usize) -> (History, bool) {
     }
     all.sort_by_key(|(us, rank, _)| (*us, *rank));
     let end = all.last().map_or(0, |(us, ..)| *us);
-    record(n, all, end, entries_max)
+    record((n, places), all, end, entries_max)
 }
 
 fn record(
-    n: usize,
+    (n, places): (usize, usize),
     all: Vec<(u64, u8, Happening)>,
     end: u64,
     entries_max: usize,
 ) -> (History, bool) {
-    let mut recorder = Recorder::new(n, entries_max);
+    let mut recorder = Recorder::new(places, entries_max).founded_by(n);
     let mut under_way: HashMap<(Party, Party, u64), u64> = HashMap::new();
     for (us, _, happening) in all {
         match happening {

@@ -37,6 +37,7 @@ fn settings(id: ReplicaId) -> Settings {
     Settings {
         id,
         n: N,
+        places: N,
         boot: BootId(u64::from(id.0) + 7),
         payload_bytes: 1_300,
         heartbeat_us: 50_000,

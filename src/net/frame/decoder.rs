@@ -53,17 +53,19 @@ impl Decoder {
     ///
     /// # Panics
     ///
-    /// If `identity.n` is 0 or above [`REPLICAS_MAX`], or `identity.me` is not below it.
+    /// If `identity.n` is 0, if `identity.rows` is less or above [`REPLICAS_MAX`], or if
+    /// `identity.me` is not below that.
     pub fn new(identity: Identity, counters: Arc<Counters>) -> Self {
-        assert!((1..=REPLICAS_MAX).contains(&identity.n), "{} replicas", identity.n);
+        let Identity { n, rows, .. } = identity;
+        assert!(0 < n && n <= rows && rows <= REPLICAS_MAX, "{n} replicas, {rows} rows");
         if let Party::Replica(id) = identity.me {
-            assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
+            assert!(id.index() < rows, "replica {id} of {rows}");
         }
-        let boots = vec![Boots::default(); identity.n];
-        let notices = Notices::new(identity.me, identity.n, identity.guard.is_on());
+        let boots = vec![Boots::default(); rows];
+        let notices = Notices::new(identity.me, n, identity.guard.is_on());
         let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let commands = Builder::default();
-        let lives = vec![None; identity.n];
+        let lives = vec![None; rows];
         let by_operator = false;
         Decoder {
             boots,
@@ -318,7 +320,7 @@ impl Decoder {
     /// The sender of a frame, if the frame is for this process and comes from a process
     /// that may send to it.
     fn parties(&self, from: Address, frame: &[u8]) -> Result<Endpoint, DropReason> {
-        let Identity { n, me, .. } = self.identity;
+        let Identity { n, rows, me, .. } = self.identity;
         if usize::from(frame[5]) != n {
             return Err(DropReason::Size);
         }
@@ -327,7 +329,7 @@ impl Decoder {
         }
         match (frame[6], me) {
             (CLIENT, Party::Replica(_)) => Ok(Endpoint::Client(from)),
-            (id, _) if usize::from(id) < n && frame[6] != party_byte(me) => {
+            (id, _) if usize::from(id) < rows && frame[6] != party_byte(me) => {
                 Ok(Endpoint::Replica(ReplicaId(id)))
             }
             _ => Err(DropReason::Sender),

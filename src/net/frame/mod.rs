@@ -110,8 +110,10 @@ impl ClusterCell {
 /// The process, as its frames name it.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// How many replicas the configuration has.
+    /// The number of replicas with which the cluster began, as its cluster file says.
     pub n: usize,
+    /// How many replicas there may be: their ids are below.
+    pub rows: usize,
     /// The replica that this process is, or a client.
     pub me: Party,
     /// This life of the process.

@@ -31,8 +31,14 @@ fn address() -> Address {
 }
 
 fn identity(me: Party, cluster: ClusterId) -> Identity {
-    let identity =
-        Identity { n: 3, me, boot: BootId(7), cluster: ClusterCell::new(), guard: Guard::none() };
+    let identity = Identity {
+        n: 3,
+        rows: 3,
+        me,
+        boot: BootId(7),
+        cluster: ClusterCell::new(),
+        guard: Guard::none(),
+    };
     if cluster != ClusterId::NONE {
         identity.cluster.set(cluster);
     }

@@ -118,24 +118,24 @@ impl Guard {
         Guard::default()
     }
 
-    /// For one life of a process with these keys, in a cluster of `n` replicas.
+    /// For one life of a process with these keys, in a cluster of at most `rows` replicas.
     ///
     /// # Panics
     ///
     /// If there is no key, or more than [`KEYS_MAX`].
-    pub fn new(keys: &Keys, n: usize) -> Self {
+    pub fn new(keys: &Keys, rows: usize) -> Self {
         let (number, secrets) = match keys {
             Keys::Cluster(secrets) => (0, &secrets[..]),
             Keys::Client { number, secret } => (*number, std::slice::from_ref(secret)),
         };
         assert!((1..=KEYS_MAX).contains(&secrets.len()), "{} keys", secrets.len());
         let secrets = secrets.iter().map(Prepared::new).collect();
-        Guard(Some(Arc::new(State::new(secrets, number, n))))
+        Guard(Some(Arc::new(State::new(secrets, number, rows))))
     }
 
     /// For one life of a process with these keys, if it has any.
-    pub fn of(keys: Option<&Keys>, n: usize) -> Self {
-        keys.map_or_else(Guard::none, |keys| Guard::new(keys, n))
+    pub fn of(keys: Option<&Keys>, rows: usize) -> Self {
+        keys.map_or_else(Guard::none, |keys| Guard::new(keys, rows))
     }
 
     /// With the same keys, and no session yet: for another socket of the process.
@@ -157,9 +157,9 @@ impl Guard {
 }
 
 impl State {
-    fn new(secrets: Vec<Prepared>, number: u32, n: usize) -> Self {
+    fn new(secrets: Vec<Prepared>, number: u32, rows: usize) -> Self {
         let (issued, clients) = (AtomicU64::new(0), Mutex::default());
-        let peers = (0..n).map(|_| Mutex::default()).collect();
+        let peers = (0..rows).map(|_| Mutex::default()).collect();
         State { secrets, number, issued, peers, clients }
     }
 
@@ -305,13 +305,13 @@ impl Identity {
             });
             return by.map(Admitted::Handshake).ok_or(DropReason::Tag);
         }
-        let Identity { n, me, .. } = *self;
+        let Identity { n, rows, me, .. } = *self;
         if usize::from(frame[5]) != n || frame[7] != party_byte(me) || frame[6] == frame[7] {
             return Err(DropReason::Tag);
         }
         let taken = match (frame[6], me) {
             (CLIENT, Party::Replica(me)) => self.admit_client(state, me, from, key_number, frame),
-            (id, _) if usize::from(id) < n => {
+            (id, _) if usize::from(id) < rows => {
                 self.admit_peer(state, ReplicaId(id), from, key_number, frame)
             }
             _ => None,

@@ -57,7 +57,7 @@ impl Process {
         let cluster = ClusterCell::new();
         cluster.set(OURS);
         let guard = Guard::of(keys, N);
-        let identity = Identity { n: N, me, boot: BootId(life), cluster, guard };
+        let identity = Identity { n: N, rows: N, me, boot: BootId(life), cluster, guard };
         let decoder = Decoder::new(identity.clone(), Arc::new(Counters::new()));
         let port = match me {
             Party::Replica(id) => 7_000 + u16::from(id.0),

@@ -62,7 +62,8 @@ fn pair(loss: f64) -> [Network; 2] {
         cluster.set(ClusterId(1));
         let me = Party::Replica(ReplicaId(id));
         id += 1;
-        let identity = Identity { n: 2, me, boot: BootId(5), cluster, guard: Guard::none() };
+        let identity =
+            Identity { n: 2, rows: 2, me, boot: BootId(5), cluster, guard: Guard::none() };
         let (peers, datagram_max, offload, seed) = (peers.clone(), DATAGRAM_BYTES_MIN, true, 1);
         let codec = identity;
         Network::new(socket, NetworkConfig { codec, peers, datagram_max, offload, loss, seed })

@@ -13,6 +13,7 @@
 
 use super::Election;
 use crate::members::Configuration;
+use crate::paxos::rows;
 use crate::types::{Ballot, ReplicaId, Time};
 use seldom::{Seldom, Spell};
 
@@ -31,6 +32,8 @@ struct Peer {
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     configuration: Configuration,
+    /// With how many replicas the cluster began.
+    n: usize,
     /// By replica id.
     peers: Vec<Peer>,
     /// The highest ballot that this replica has said it follows, or has led.
@@ -46,11 +49,12 @@ fn seconds(us: u64) -> String {
 }
 
 impl Presence {
-    /// Nothing said. Each of `n` replicas has time to be heard from now on.
+    /// Nothing said, in a cluster that began with `n` replicas. Each has time to be heard from now on.
     pub(super) fn new(n: usize, configuration: Configuration, now: Time) -> Self {
         let peer = Peer { heard_at: now, ..Peer::default() };
+        let peers = vec![peer; rows(n)];
         let (missing, stalled) = (Spell::default(), Seldom::new());
-        Presence { configuration, peers: vec![peer; n], leader: None, missing, stalled }
+        Presence { configuration, n, peers, leader: None, missing, stalled }
     }
 
     /// The members have changed.
@@ -59,7 +63,7 @@ impl Presence {
     }
 
     fn owner(&self, ballot: Ballot) -> ReplicaId {
-        self.configuration.likely_owner(ballot, self.peers.len())
+        self.configuration.likely_owner(ballot, self.n)
     }
 
     /// This process was paused for so long, and heard nobody.
@@ -175,7 +179,8 @@ impl Election {
 
     /// Tells the user which members are silent. This replica leads, or would like to.
     pub fn report_silence(&mut self, now: Time) {
-        for id in self.settings.peers() {
+        let members = self.configuration.ids();
+        for id in self.settings.peers().filter(|id| members.contains(*id)) {
             let echoes = self.is_in_touch(now, id);
             let line = self.presence.judge(now, id, self.touch_us(id), echoes);
             self.tell(line);

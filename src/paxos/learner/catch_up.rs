@@ -140,7 +140,7 @@ pub(super) struct CatchUp {
 impl CatchUp {
     /// Nobody was asked.
     pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { id: me, n, limits, election_max_us: lately_us, .. } = *settings;
+        let Settings { id: me, limits, election_max_us: lately_us, .. } = *settings;
         CatchUp {
             me,
             limits: Aside(limits),
@@ -150,7 +150,7 @@ impl CatchUp {
             lost: Slot::ZERO,
             goes_on: false,
             source: me.index() + 1,
-            windows: vec![Aside(FetchWindow::default()); n],
+            windows: vec![Aside(FetchWindow::default()); settings.rows()],
             slot_bytes: Aside(SlotBytes::default()),
             behind_since: Aside(None),
             lag: Aside(Lag::default()),
@@ -479,7 +479,7 @@ pub(super) fn horizon(decisions: &Decisions, peers: &Peers) -> Slot {
 fn applied_by(peer: ReplicaId, decisions: &Decisions, peers: &Peers) -> Slot {
     let (applied, mark) = (peers.applied_by(peer), decisions.mark());
     // A leader has applied what it calls decided, or soon will have.
-    let leads = mark.ballot.owner(peers.len()) == peer;
+    let leads = mark.ballot.owner(peers.n()) == peer;
     let is_covered = leads && mark.slots.start <= decisions.applied();
     if is_covered { applied.max(mark.slots.end) } else { applied }
 }

@@ -41,7 +41,7 @@ const SLOTS_PER_SESSIONS: u64 = 8_192;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CheckpointPolicy {
     replica: ReplicaId,
-    n: usize,
+    places: usize,
     /// The least number of slots between two checkpoints, unless bytes make one due.
     slots_min: u64,
     /// The most that thousands of sessions make of it.
@@ -60,10 +60,10 @@ impl CheckpointPolicy {
     /// The policy of a learner that goes on from a checkpoint which covers every slot below
     /// `newest`.
     pub(super) fn new(settings: &Settings, newest: Slot) -> Self {
-        let Settings { id, n, checkpoint_slots, limits, .. } = *settings;
+        let Settings { id, places, checkpoint_slots, limits, .. } = *settings;
         CheckpointPolicy {
             replica: id,
-            n,
+            places,
             slots_min: checkpoint_slots,
             slots_max: limits.accept_slots / SLOTS_SHARE,
             bytes_max: CHECKPOINT_BYTES.min(limits.accept_bytes / BYTES_SHARE),
@@ -121,7 +121,7 @@ impl CheckpointPolicy {
     /// slots of its own.
     fn next(&self, sessions: usize) -> Slot {
         let distance = self.distance(sessions);
-        let phase = distance * self.replica.index() as u64 / self.n as u64;
+        let phase = distance * self.replica.index() as u64 / self.places as u64;
         let passed = (self.newest.0 + distance - phase) / distance;
         Slot(passed * distance + phase)
     }

@@ -51,7 +51,7 @@ impl Decisions {
             applied,
             accepted: Runs::default(),
             fetched: Runs::default(),
-            tally: Tally::new(Ballot::ZERO, settings.n, configuration.quorum()),
+            tally: Tally::new(Ballot::ZERO, settings.rows(), configuration.quorum()),
             mark: Decided::default(),
             configuration: configuration.number(),
         }

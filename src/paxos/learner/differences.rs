@@ -71,8 +71,8 @@ impl NotState for Differences {}
 impl Differences {
     /// None heard of.
     pub(super) fn new(settings: &Settings, is_member: bool, quorum: usize) -> Self {
-        let Settings { id, n, heartbeat_us, .. } = *settings;
-        let peers = vec![Peer::default(); n];
+        let Settings { id, heartbeat_us, .. } = *settings;
+        let peers = vec![Peer::default(); settings.rows()];
         let (judged_at, waited_us, said) = (None, 0, Seldom::new());
         Differences { id, heartbeat_us, is_member, quorum, peers, judged_at, waited_us, said }
     }
@@ -191,6 +191,7 @@ mod tests {
         Settings {
             id: ReplicaId(0),
             n,
+            places: n,
             boot: BootId(1),
             payload_bytes: 1_300,
             heartbeat_us: 50_000,

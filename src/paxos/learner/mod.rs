@@ -209,7 +209,7 @@ impl Learner {
             standing,
             leader: None,
             decisions: Decisions::new(&settings, &configuration, execution.applied()),
-            peers: Peers::new(settings.id, settings.n, warmed_up),
+            peers: Peers::new(&settings, warmed_up),
             catch_up: CatchUp::new(&settings),
             differences: Aside(Differences::new(&settings, is_member, configuration.quorum())),
             configuration,
@@ -270,7 +270,7 @@ impl Learner {
         // Of a later configuration the owner is not known yet.
         let leader = self.leader.and_then(|it| Some((it, self.configuration.owner(it)?)));
         let proposal_us = leader.map_or(0, |(_, owner)| self.peers.proposal_us(owner));
-        Route { me: self.settings.id, n: self.settings.n, leader, proposal_us }
+        Route { me: self.settings.id, n: self.settings.places, leader, proposal_us }
     }
 
     // --- deciding ----------------------------------------------------------------
@@ -461,7 +461,7 @@ impl Learner {
     fn pending_us(&self) -> Option<u64> {
         let is_open = self.decisions.has_open(self.leader.unwrap_or_default());
         let open = (is_open || self.gap.stays).then_some(0);
-        open.max(self.pending.next_commit_us(self.execution.state(), self.settings.n))
+        open.max(self.pending.next_commit_us(self.execution.state(), self.settings.places))
     }
 
     /// Tells the proposer and the acceptor how far this replica is. A follower tells them

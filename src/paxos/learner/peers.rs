@@ -8,6 +8,7 @@
 
 use crate::aside::{Aside, NotState};
 use crate::message::Heartbeat;
+use crate::paxos::Settings;
 use crate::paxos::pace::Trip;
 use crate::types::{ReplicaId, Slot, Time};
 
@@ -39,6 +40,8 @@ struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Peers {
     me: ReplicaId,
+    /// With how many replicas the cluster began.
+    n: usize,
     peers: Vec<Peer>,
     /// Whether this process has warmed up with the others.
     warmed_up: bool,
@@ -47,11 +50,11 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Replica `me` of a cluster of `n` has heard no heartbeat. `warmed_up`: it has just begun,
-    /// together with the others.
-    pub(super) fn new(me: ReplicaId, n: usize, warmed_up: bool) -> Self {
+    /// No heartbeat was heard. `warmed_up`: this replica has just begun, together with the others.
+    pub(super) fn new(settings: &Settings, warmed_up: bool) -> Self {
         let unheard = Peer { applied: Slot::ZERO, heard_at: Aside(None), takes: Aside::default() };
-        Peers { me, peers: vec![unheard; n], warmed_up, led_at: Aside(None) }
+        let (me, n, peers) = (settings.id, settings.n, vec![unheard; settings.rows()]);
+        Peers { me, n, peers, warmed_up, led_at: Aside(None) }
     }
 
     /// A peer's heartbeat says how far the peer has applied the log, and how long its disk takes.
@@ -79,7 +82,12 @@ impl Peers {
         *self.led_at = Some(now);
     }
 
-    /// How many replicas the cluster has.
+    /// With how many replicas the cluster began.
+    pub(super) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// How many replicas may be heard of.
     pub(super) fn len(&self) -> usize {
         self.peers.len()
     }

@@ -18,7 +18,7 @@ use crate::message::{
 };
 use crate::paxos::{Never, PROPOSE_WINDOW_SLOTS};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, Slot, Time};
+use crate::types::{Address, Slot, Time, replicas};
 
 /// An operator who has not asked for so long has given up.
 const ASKS_AGAIN_US: u64 = 5_000_000;
@@ -59,7 +59,7 @@ impl Proposer {
         let heard = self.heard(now);
         let is_small = self.configuration.members().len() <= CHANGE_MEMBERS_MAX;
         let configuration = is_small.then(|| self.configuration.clone());
-        let observers = self.settings.peers().filter_map(|id| {
+        let observers = replicas(self.settings.rows()).filter_map(|id| {
             let (directory, applied) = self.observer(now, id)?;
             Some(Observer { id, directory, applied })
         });
@@ -102,7 +102,7 @@ impl Proposer {
         (began, knows): (Time, bool),
     ) -> Result<Configuration, Obstacle> {
         let id = change.replica();
-        if id.index() >= self.settings.n {
+        if id.index() >= self.settings.rows() {
             return Err(Obstacle::NoChange);
         }
         let present = self.configuration.member(id);
@@ -119,6 +119,9 @@ impl Proposer {
                     return Err(Obstacle::Unsure);
                 }
                 let (directory, applied) = self.observer(now, id).ok_or(Obstacle::NobodyThere)?;
+                if self.never_votes(id) {
+                    return Err(Obstacle::NeverVotes);
+                }
                 self.has_caught_up(applied)?;
                 self.configuration.with(Member { id, directory, address: None })
             }

@@ -47,7 +47,7 @@ use crate::aside::{Aside, NotState};
 use crate::members::Configuration;
 use crate::message::{
     Answer, Conduct, Decided, Heartbeat, Inquiry, Leadership, LogHash, MembersQuery, Request, Run,
-    StatusQuery, ToProposer, Voter,
+    StatusQuery, ToProposer, VoteAim, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
@@ -129,8 +129,8 @@ pub enum Input {
     },
     /// The process is about to end (L9). [`Notice::MayEnd`] answers.
     Leave,
-    /// The operator wants this directory in the place of the one that this replica has lost.
-    Rejoin,
+    /// The operator says which vote this directory is to have.
+    Aim(VoteAim),
 }
 
 /// Slots that some peers have passed over: they have accepted higher ones and not these.
@@ -304,9 +304,9 @@ impl Proposer {
     fn handle_change(&mut self, next: &Configuration, step: &mut Step<'_>) {
         let id = self.settings.id;
         // Tables of peers have so many rows.
-        let places = self.settings.n;
-        let has_places = next.members().iter().all(|member| member.id.index() < places);
-        if !has_places || !self.configuration.may_become(next) {
+        let rows = self.settings.rows();
+        let has_rows = next.members().iter().all(|member| member.id.index() < rows);
+        if !has_rows || !self.configuration.may_become(next) {
             return log::warn!("replica {id}: refuses {next}: not one change of its own");
         }
         let now = step.now;
@@ -327,7 +327,7 @@ impl Proposer {
         for of in self.settings.peers() {
             let memory = self.standing.memory(of);
             let stored = &mut *self.stored;
-            stored.resize(self.settings.n, Memory::default());
+            stored.resize(self.settings.rows(), Memory::default());
             if stored[of.index()] != memory {
                 stored[of.index()] = memory;
                 out.tell(Notice::Acceptor(acceptor::Input::Heard(of, memory)));
@@ -437,8 +437,8 @@ impl Role for Proposer {
             Input::Peer(from, ToProposer::Leaving { boot, hand_over }) => {
                 self.handle_leaving(from, boot, hand_over, step);
             }
-            Input::Peer(from, ToProposer::Observes { directory, applied, wants_vote }) => {
-                self.handle_observes(from, (directory, applied), wants_vote, step);
+            Input::Peer(from, ToProposer::Observes { directory, applied, vote }) => {
+                self.handle_observes(from, (directory, applied), vote, step);
             }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
@@ -490,7 +490,7 @@ impl Role for Proposer {
             }
             Input::Saved { since } => self.election.note_saved(now, since),
             Input::Leave => self.leave(step),
-            Input::Rejoin => self.begin_to_rejoin(now),
+            Input::Aim(vote) => self.aim_at(now, vote),
         }
         self.continue_departure(step);
     }

@@ -13,13 +13,16 @@
 //! time to tell. Where a member is heard its disk is not lost: somebody has given two processes one
 //! id.
 //!
+//! An operator may also say of an observer that it is never to vote (`--observer`). Then no leader
+//! that hears it gives it a vote, whoever asks.
+//!
 //! **Does not** add a member under an id that has none unless an operator says so (`members`), and
 //! keeps nothing: whoever asks is believed as every other replica is.
 
 use super::{Proposer, State, Step};
 use crate::aside::NotState;
 use crate::members::Member;
-use crate::message::{Message, ToProposer};
+use crate::message::{Message, ToProposer, VoteAim};
 use crate::types::{DirectoryId, ReplicaId, Slot, Time};
 
 /// How often an observer tells the leader of itself.
@@ -33,8 +36,8 @@ const GONE_US: u64 = 4 * EVERY_US;
 pub(super) struct Observers {
     /// When it tells of itself next.
     tells_at: Time,
-    /// Whether its operator wants the vote of the directory that it has lost.
-    wants_vote: bool,
+    /// What its operator wants.
+    vote: VoteAim,
     /// Whether the user was told.
     is_said: bool,
     /// By replica id.
@@ -46,15 +49,16 @@ pub(super) struct Observers {
 struct Heard {
     directory: DirectoryId,
     applied: Slot,
+    never_votes: bool,
     at: Time,
 }
 
 impl NotState for Observers {}
 
 impl Proposer {
-    /// The operator wants this directory to vote.
-    pub(super) fn begin_to_rejoin(&mut self, now: Time) {
-        self.observers.wants_vote = true;
+    /// The operator says which vote this directory is to have.
+    pub(super) fn aim_at(&mut self, now: Time, vote: VoteAim) {
+        self.observers.vote = vote;
         self.observers.tells_at = now;
     }
 
@@ -72,12 +76,13 @@ impl Proposer {
         self.observers.tells_at = now.plus_us(EVERY_US);
         let leader = self.election.leader().filter(|_| self.election.hears_leader(now));
         let Some(to) = leader.and_then(|ballot| self.configuration.owner(ballot)) else { return };
-        let (id, applied, wants_vote) = (self.settings.id, self.applied, self.observers.wants_vote);
-        if wants_vote && !std::mem::replace(&mut self.observers.is_said, true) {
+        let (id, applied, vote) = (self.settings.id, self.applied, self.observers.vote);
+        let rejoins = vote == VoteAim::OfLostDisk;
+        if rejoins && !std::mem::replace(&mut self.observers.is_said, true) {
             log::info!("replica {id}: asks replica {to} for its vote, on a fresh directory");
         }
         let directory = self.membership.voter.directory;
-        let observes = ToProposer::Observes { directory, applied, wants_vote };
+        let observes = ToProposer::Observes { directory, applied, vote };
         step.out.send(to, Message::Proposer(observes));
     }
 
@@ -86,12 +91,14 @@ impl Proposer {
         &mut self,
         from: ReplicaId,
         (directory, applied): (DirectoryId, Slot),
-        wants_vote: bool,
+        vote: VoteAim,
         step: &mut Step<'_>,
     ) {
         let observers = &mut self.observers;
-        observers.heard.resize(self.settings.n, None);
-        observers.heard[from.index()] = Some(Heard { directory, applied, at: step.now });
+        observers.heard.resize(self.settings.rows(), None);
+        let never_votes = vote == VoteAim::Never;
+        observers.heard[from.index()] =
+            Some(Heard { directory, applied, never_votes, at: step.now });
         let State::Leading { since, .. } = &self.state else { return };
         let can_tell = self.election.is_established(step.now, **since);
         let is_lost = can_tell && !self.election.is_in_touch(step.now, from);
@@ -100,7 +107,7 @@ impl Proposer {
             self.configuration.member(from).is_some_and(|it| it.directory != directory);
         let member = Member { id: from, directory, address: None };
         if let Some(next) = self.configuration.with(member)
-            && wants_vote
+            && vote == VoteAim::OfLostDisk
             && is_lost
             && is_another
             && has_caught_up
@@ -115,5 +122,11 @@ impl Proposer {
         let is_here = now.since_us(heard.at) < GONE_US;
         (is_here && !self.configuration.is_member(id, heard.directory))
             .then_some((heard.directory, heard.applied))
+    }
+
+    /// Whether this observer has said that it is never to vote.
+    pub(super) fn never_votes(&self, id: ReplicaId) -> bool {
+        let heard = self.observers.heard.get(id.index()).copied().flatten();
+        heard.is_some_and(|heard| heard.never_votes)
     }
 }

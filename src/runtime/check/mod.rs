@@ -69,10 +69,12 @@ pub struct Subject {
 
 /// Checks everything. `None` if a signal came first.
 pub fn run(subject: &Subject, ending: &Ending) -> Option<Vec<Row>> {
-    let n = subject.file.hosts().len();
-    let (f, id) = ((n - 1) / 2, subject.id);
-    let mut rows =
-        vec![Row::good("configuration", format!("replica {id} of {n}, of which {f} may fail"))];
+    let (n, places, id) = (subject.file.n(), subject.file.hosts().len(), subject.id);
+    let what = match id.index() < n {
+        true => format!("replica {id} of {n}, of which {} may fail", n / 2),
+        false => format!("replica {id}, without a vote beside {n} in the beginning"),
+    };
+    let mut rows = vec![Row::good("configuration", what)];
     let found: Vec<_> = subject.file.hosts().iter().map(|host| host.look_up()).collect();
     rows.extend(names(subject, &found));
     let found: Vec<_> = found.into_iter().map(Result::ok).collect();
@@ -106,7 +108,7 @@ pub fn run(subject: &Subject, ending: &Ending) -> Option<Vec<Row>> {
     }
     rows.push(sync(&subject.data_dir, subject.election_max_us));
     let known = |peer: &ReplicaId| *peer != id && found[peer.index()].is_some();
-    let peers: Vec<ReplicaId> = crate::types::replicas(n).filter(known).collect();
+    let peers: Vec<ReplicaId> = crate::types::replicas(places).filter(known).collect();
     for peer in &peers {
         rows.push(path(*peer, config.replicas[peer.index()].address, subject.datagram_bytes));
     }

@@ -284,6 +284,7 @@ fn begin_replica(
     let cluster = ClusterCell::new();
     let identity = Identity {
         n,
+        rows: n,
         me: Party::Replica(id),
         boot,
         cluster: cluster.clone(),
@@ -309,6 +310,7 @@ fn begin_replica(
         data_dir: PathBuf::new(),
         begin_from: None,
         rejoin: false,
+        observer: false,
         durability,
         layout: [Layout::PerRole, Layout::One][explore::draw(2) as usize],
         skip_slot: None,
@@ -328,6 +330,7 @@ fn begin_replica(
     let settings = paxos::Settings {
         id,
         n,
+        places: n,
         boot,
         payload_bytes: pack::payload_bytes(DATAGRAM_BYTES_DEFAULT),
         heartbeat_us: options.heartbeat_us,
@@ -571,6 +574,7 @@ fn flood(cluster: &Cluster, questions: u64) {
     let socket = BoundSocket::for_client(&cluster.0).expect("a port");
     let identity = Identity {
         n,
+        rows: n,
         me: Party::Client,
         boot: BootId(9),
         cluster: ClusterCell::new(),

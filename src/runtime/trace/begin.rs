@@ -32,6 +32,8 @@ pub enum Beginning {
         id: ClientId,
         /// The number of replicas.
         n: usize,
+        /// How many replicas it may ask.
+        places: usize,
         /// How long a line may take.
         timeout_us: Option<u64>,
     },
@@ -177,7 +179,7 @@ impl Replayed for Learner {
 
 impl Replayed for Client {
     fn replayed(beginning: &Beginning, _now: Time, _draw: u64) -> Option<Self> {
-        let Beginning::Client { id, n, timeout_us } = beginning else { return None };
-        Some(Client::new(*id, *n, *timeout_us))
+        let Beginning::Client { id, n, places, timeout_us } = beginning else { return None };
+        Some(Client::new(*id, *n, *timeout_us).among(*places))
     }
 }

@@ -17,6 +17,7 @@ fn settings() -> Settings {
     Settings {
         id: ReplicaId(0),
         n: 3,
+        places: 3,
         boot: BootId(9),
         payload_bytes: 1_300,
         heartbeat_us: 50_000,

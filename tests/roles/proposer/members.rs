@@ -2,6 +2,8 @@
 
 use super::*;
 use multipaxos::members::Configuration;
+use multipaxos::message::VoteAim;
+use multipaxos::types::PLACES_MAX;
 
 /// Replica 0's learner has applied all below `applied`, and the change to `next` among it.
 pub(super) fn entered(applied: u64, next: &Configuration) -> Input {
@@ -80,7 +82,8 @@ fn nothing_is_proposed_above_a_change() {
 fn a_leader_refuses_what_is_no_single_change_of_its_own_configuration() {
     let mut seat = first_leader(3);
     let later = replaced(3, R2).without(R1).expect("it has three");
-    let member = multipaxos::members::Member { id: R3, directory: directory(R3), address: None };
+    let id = ReplicaId(PLACES_MAX as u8);
+    let member = multipaxos::members::Member { id, directory: directory(id), address: None };
     let without_a_place = membership(3, R0).started().with(member).expect("a fourth");
     for next in [later, without_a_place, membership(3, R0).started()] {
         assert_eq!(proposed(&seat.handle(Input::Change(next.clone()))), [], "{next}");
@@ -231,12 +234,13 @@ fn campaign_of_four(seat: &mut Subject) -> Ballot {
 /// Replica `from` wants this directory in the place of its lost one.
 fn rejoin(from: ReplicaId, directory: u64, applied: u64) -> Input {
     let (directory, applied) = (DirectoryId(directory), Slot(applied));
-    Input::Peer(from, ToProposer::Observes { directory, applied, wants_vote: true })
+    Input::Peer(from, ToProposer::Observes { directory, applied, vote: VoteAim::OfLostDisk })
 }
 
 fn asks_to_rejoin(envelopes: &[Envelope]) -> Vec<ReplicaId> {
-    let asks =
-        |message: &ToProposer| matches!(message, ToProposer::Observes { wants_vote: true, .. });
+    let asks = |message: &ToProposer| {
+        matches!(message, ToProposer::Observes { vote: VoteAim::OfLostDisk, .. })
+    };
     let sent = to_proposers(envelopes).into_iter();
     sent.filter(|(_, message)| asks(message)).map(|(to, _)| to).collect()
 }
@@ -280,7 +284,7 @@ fn an_observer_asks_the_leader_that_it_hears_until_it_is_a_member() {
     let mut seat = build(settings(3, R2), stranger(3, R2));
     seat.handle(serving(R0, 1, 0));
     assert_eq!(asks_to_rejoin(&seat.wait_us(ELECTION_MIN_US / 2)), [], "nobody wants it to");
-    seat.handle(Input::Rejoin);
+    seat.handle(Input::Aim(VoteAim::OfLostDisk));
     assert_eq!(asks_to_rejoin(&seat.wake()), [R0]);
     let mut asked = Vec::new();
     for round in 2..30 {

@@ -3,7 +3,9 @@
 use super::members::entered;
 use super::*;
 use multipaxos::members::Configuration;
-use multipaxos::message::{Answer, MemberChange, MembersAnswer, MembersQuery, Obstacle, Wish};
+use multipaxos::message::{
+    Answer, MemberChange, MembersAnswer, MembersQuery, Obstacle, VoteAim, Wish,
+};
 use multipaxos::quorum::ReplicaSet;
 
 fn set(ids: &[ReplicaId]) -> ReplicaSet {
@@ -55,7 +57,7 @@ fn leader_hearing(peers: &[ReplicaId]) -> Subject {
 /// A replica without a vote is heard on this directory.
 fn observes(seat: &mut Subject, from: ReplicaId, other: u64, applied: u64) {
     let (directory, applied) = (DirectoryId(other), Slot(applied));
-    let observes = ToProposer::Observes { directory, applied, wants_vote: false };
+    let observes = ToProposer::Observes { directory, applied, vote: VoteAim::IfAdded };
     assert_eq!(proposed(&seat.handle(Input::Peer(from, observes))), []);
 }
 
@@ -101,6 +103,23 @@ fn a_lost_directory_is_replaced_by_the_one_that_is_heard_there() {
     );
     let (obstacle, proposals) = wishes(&mut seat, &[R1], 0, replace);
     assert_eq!((obstacle, proposals), (None, vec![(0, change(&replaced(3, R2)))]));
+}
+
+#[test]
+fn a_place_without_a_vote_in_the_beginning_gets_one_unless_it_is_never_to_vote() {
+    let mut seat = leader_hearing(&[R1, R2]);
+    let add = MemberChange::Add(R3);
+    assert_eq!(wishes(&mut seat, &[R1, R2], 0, add), (Some(Obstacle::NobodyThere), vec![]));
+    let (directory, applied) = (DirectoryId(103), Slot(0));
+    let never = ToProposer::Observes { directory, applied, vote: VoteAim::Never };
+    seat.handle(Input::Peer(R3, never));
+    assert_eq!(wishes(&mut seat, &[R1, R2], 0, add), (Some(Obstacle::NeverVotes), vec![]));
+    assert!(!Obstacle::NeverVotes.may_pass());
+    observes(&mut seat, R3, 103, 0);
+    let (obstacle, proposals) = wishes(&mut seat, &[R1, R2], 0, add);
+    let member = multipaxos::members::Member { id: R3, directory, address: None };
+    let next = membership(3, R0).started().with(member).expect("a fourth");
+    assert_eq!((obstacle, proposals), (None, vec![(0, change(&next))]));
 }
 
 #[test]

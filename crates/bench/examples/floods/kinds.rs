@@ -190,6 +190,7 @@ fn asker(seed: u64, replicas: &[SocketAddr], key: &Path) -> Result<Sender, Strin
     let keys = trust::read(key).map_err(|e| e.to_string())?;
     let codec = Identity {
         n,
+        rows: n,
         me: Party::Client,
         boot: BootId(seed),
         cluster: ClusterCell::new(),

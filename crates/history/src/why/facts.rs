@@ -154,13 +154,15 @@ impl<'a> Past<'a> {
 
     /// Whether `replica` is a member of the configuration of `ballot`.
     pub(super) fn is_member(&self, replica: ReplicaId, ballot: Ballot) -> bool {
-        self.configuration(ballot).is_none_or(|members| members.member(replica).is_some())
+        let members = self.configuration(ballot);
+        let founds = replica.index() < self.history.founders;
+        members.map_or(founds, |members| members.member(replica).is_some())
     }
 
     /// How many members there are at `ballot`.
     pub(super) fn members(&self, ballot: Ballot) -> usize {
         let members = self.configuration(ballot).map(|it| it.members().len());
-        members.unwrap_or(self.history.replicas)
+        members.unwrap_or(self.history.founders)
     }
 
     pub(super) fn quorum(&self, ballot: Ballot) -> usize {
@@ -169,7 +171,7 @@ impl<'a> Past<'a> {
 
     pub(super) fn owner(&self, ballot: Ballot) -> ReplicaId {
         let owner = self.configuration(ballot).and_then(|members| members.owner(ballot));
-        owner.unwrap_or_else(|| ballot.owner(self.history.replicas))
+        owner.unwrap_or_else(|| ballot.owner(self.history.founders))
     }
 
     pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaId> {

@@ -171,7 +171,7 @@ impl Wire {
     ) -> Self {
         let keys = seal.map(|seal| seal.keys_of(me, boot.0));
         let guard = Guard::of(keys.as_ref(), n);
-        let identity = Identity { n, me, boot, cluster: ClusterCell::new(), guard };
+        let identity = Identity { n, rows: n, me, boot, cluster: ClusterCell::new(), guard };
         let counters = Arc::new(Counters::new());
         Wire {
             packer: Packer::new(identity.clone()),

@@ -158,7 +158,8 @@ impl World {
 
     /// Starts a client's process anew. Its clients have the same ids.
     pub(super) fn begin_client(&mut self, client: usize) {
-        let (n, (host, count)) = (self.nodes.len(), self.clients[client].process);
+        let (host, count) = self.clients[client].process;
+        let n = (self.founders(), self.nodes.len());
         self.wire_client(host);
         for client in host..host + count {
             self.clients[client].begin_anew(n);

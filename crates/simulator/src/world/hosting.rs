@@ -66,7 +66,7 @@ impl World {
 
     /// One more client, which submits what the caller says.
     pub(crate) fn add_client(&mut self) -> usize {
-        let (client, n) = (self.clients.len(), self.nodes.len());
+        let (client, n) = (self.clients.len(), (self.founders(), self.nodes.len()));
         self.clients.push(Visitor::new(ClientId(client as u64), 1, n, 0));
         client
     }
@@ -87,7 +87,7 @@ impl World {
             match self.queue.next_at().filter(|at| *at <= deadline) {
                 Some(at) => self.run_until(at)?,
                 None => {
-                    let n = self.nodes.len();
+                    let n = (self.founders(), self.nodes.len());
                     self.clients[client].begin_anew(n);
                     return Ok(None);
                 }

@@ -36,7 +36,7 @@ impl World {
         node.backlog.clear();
         node.put_off.clear();
         node.settings.boot = boot;
-        assert_eq!(node.settings.n, n, "the cluster keeps its size");
+        assert_eq!(node.settings.places, n, "the cluster keeps its size");
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
         self.cost.begins(n - 1 + self.clients.len());

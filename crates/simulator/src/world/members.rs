@@ -6,6 +6,9 @@
 //! theirs. And nothing is lost for good before the newest configuration has led, since others may
 //! hold what its members have not fetched (M8).
 //!
+//! Some clusters have places without a vote in the beginning. Replicas follow there from the first, and
+//! the operator gives them a vote, and takes it away, as all others.
+//!
 //! Half of the replicas that come back with a fresh directory ask the leader themselves.
 //!
 //! Where this happens, other faults that deprive a replica of what it has do not: each of them
@@ -14,7 +17,9 @@
 use super::*;
 use crate::faults::Switches;
 use multipaxos::members::{Configuration, Member};
+use multipaxos::message::VoteAim;
 use multipaxos::paxos::{learner::Learner, proposer};
+use multipaxos::types::PLACES_MAX;
 use seeds::stream;
 
 /// One run in so many changes its members.
@@ -28,6 +33,12 @@ const ATTEMPTS: u64 = 6;
 
 /// A replica has caught up if it lacks no more slots than this.
 const CAUGHT_UP_SLOTS: u64 = 64;
+
+/// One run with changes in so many has places without a vote in the beginning.
+const GROWS_ONE_IN: u8 = 3;
+
+/// There are at most so many of them, and [`PLACES_MAX`] in all.
+const OBSERVERS_MAX: usize = 3;
 
 /// What the operator of a run has done.
 #[derive(Debug)]
@@ -50,6 +61,16 @@ impl Changes {
         comes.then_some(Changes { draws, every_us, asked: 0, established: None })
     }
 
+    /// How many places a cluster of `n` has, those included that had no vote in the beginning.
+    pub(super) fn places(seed: u64, n: usize) -> usize {
+        // By this name the seeds that `bugs/` cites have none: they are the runs that they were.
+        let mut draws = stream(seed, "the places");
+        match draws.u8(0..GROWS_ONE_IN) {
+            0 => (n + draws.usize(1..=OBSERVERS_MAX)).min(PLACES_MAX).max(n),
+            _ => n,
+        }
+    }
+
     fn established(&self) -> u16 {
         self.established.as_ref().map_or(0, Configuration::number)
     }
@@ -60,6 +81,11 @@ impl World {
         let Some(Changes { draws, every_us, .. }) = &mut self.changes else { return };
         let wait = draws.u64(*every_us / 2..=*every_us);
         self.queue.add(self.now.plus_us(wait), Event::Fault(Fault::Members));
+    }
+
+    /// With how many replicas the cluster began.
+    pub(super) fn founders(&self) -> usize {
+        self.nodes[0].settings.n
     }
 
     /// The members now, once the cluster has started.
@@ -78,6 +104,14 @@ impl World {
         whole.count() >= of.quorum()
     }
 
+    /// Whether one of those with which the cluster began has the directory of then, `lost` apart. If
+    /// none has, they would begin another cluster where they do not hear the others.
+    fn has_founder(&self, lost: ReplicaId) -> bool {
+        let founders = &self.nodes[..self.founders()];
+        let keeps = |node: &Node| node.id != lost && node.store.started.is_some();
+        self.nodes.len() == founders.len() || founders.iter().any(keeps)
+    }
+
     /// Whether no change is on its way, and the newest configuration has led (M8).
     fn is_stable(&self) -> bool {
         let (Some(changes), Some(members)) = (&self.changes, self.members()) else { return true };
@@ -90,14 +124,14 @@ impl World {
         match self.members() {
             Some(members) if self.is_stable() => members.quorum(),
             Some(_) => self.nodes.len(),
-            None => quorum(self.nodes.len()),
+            None => quorum(self.founders()),
         }
     }
 
     /// Whoever has lost its disk follows once more than half of all replicas show it the started
     /// record. Where fewer are left it waits, and says so.
     pub(super) fn leave_out_joiners(&mut self) {
-        let n = self.nodes.len();
+        let n = self.founders();
         let has_started = |node: &&Node| {
             let runs = node.process.as_ref().is_some_and(Process::is_started);
             runs || node.store.started.is_some()
@@ -124,7 +158,8 @@ impl World {
         }
         if loses && stable {
             let is_whole = members.member(id).is_some_and(|member| self.has_vote(member));
-            if is_whole && self.has_quorum(&members, Some(id)) && self.chat_logs_are_whole() {
+            let may = self.has_quorum(&members, Some(id)) && self.has_founder(id);
+            if is_whole && may && self.chat_logs_are_whole() {
                 self.reach.count(Situation::Wipe);
                 self.end_life(id, Death::Killed);
                 self.wipe(id);
@@ -169,7 +204,7 @@ impl World {
         let Some(Changes { draws, .. }) = &mut self.changes else { return };
         let Some(process) = &mut self.nodes[id.index()].process else { return };
         if self.wiped[id.index()] && draws.bool() {
-            process.notify(Notice::Proposer(proposer::Input::Rejoin));
+            process.notify(Notice::Proposer(proposer::Input::Aim(VoteAim::OfLostDisk)));
         }
     }
 
@@ -190,6 +225,10 @@ impl World {
             std::cmp::Ordering::Equal => Situation::MemberReplaced,
             std::cmp::Ordering::Greater => Situation::MemberAdded,
         });
+        let is_new = |id: ReplicaId| members.member(id).is_some() && before.member(id).is_none();
+        if (self.founders()..self.nodes.len()).any(|place| is_new(ReplicaId(place as u8))) {
+            self.reach.count(Situation::PlaceFilled);
+        }
         for node in &mut self.nodes {
             let is_member = members.is_member(node.id, node.store.directory);
             self.wiped[node.id.index()] = !is_member;

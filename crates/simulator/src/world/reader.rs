@@ -45,7 +45,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The reader of this seed, if there is one.
-    pub(super) fn draw(seed: u64, n: usize) -> Option<Self> {
+    pub(super) fn draw(seed: u64, (n, places): (usize, usize)) -> Option<Self> {
         // By this name the seeds that `bugs/` cites have no reader: they are the runs that they were.
         let mut draws = stream(seed, "the audience follows");
         if draws.u8(0..ONE_IN) > 0 {
@@ -53,7 +53,7 @@ impl Reader {
         }
         let from = Slot(if draws.bool() { 0 } else { draws.u64(..20) });
         let order = Order { from, ends: false, reads: false, timeout_us: None };
-        let follower = Follower::new(Time(0), n, order, draws.u64(..));
+        let follower = Follower::new(Time(0), n, order, draws.u64(..)).among(places);
         let loss = [0, 10, 30][draws.usize(..3)];
         Some(Reader { draws, follower, wakes_at: None, loss })
     }

@@ -22,9 +22,10 @@ pub(super) struct Recording {
 
 impl Recording {
     /// `keeps`: whether somebody wants the history, and not only the trace.
-    pub(super) fn new(n: usize, keeps: bool) -> Recording {
+    pub(super) fn new((n, places): (usize, usize), keeps: bool) -> Recording {
         let entries_max = if keeps { ENTRIES_MAX } else { 0 };
-        Recording { recorder: Recorder::new(n, entries_max), leading: vec![None; n] }
+        let recorder = Recorder::new(places, entries_max).founded_by(n);
+        Recording { recorder, leading: vec![None; places] }
     }
 
     pub(super) fn finish(self: Box<Recording>, us: u64) -> (History, bool) {

@@ -60,6 +60,7 @@ impl World {
         let mut settings = Settings {
             id: ReplicaId(0),
             n,
+            places: n,
             boot: BootId(0),
             // Small payloads split messages that would rarely be split otherwise.
             payload_bytes: match (wired, small) {
@@ -157,8 +158,13 @@ impl World {
             // The operator sees to it that a quorum keeps what it has.
             profile = Profile { wipe_after_us: 0, copy_after_us: 0, alter_after_us: 0, ..profile };
         }
+        let places = match changes.is_some() && !strangers.any() {
+            true => Changes::places(seed, n),
+            false => n,
+        };
+        settings.places = places;
         let slow = setup.usize(..n);
-        let nodes: Vec<Node> = (0..n)
+        let nodes: Vec<Node> = (0..places)
             .map(|index| {
                 let id = ReplicaId(index as u8);
                 let directory = DirectoryId(setup.u64(1..));
@@ -198,18 +204,19 @@ impl World {
             now: Time(0),
             queue: Queue::default(),
             nodes,
-            links: Links::new(n),
+            links: Links::new(places),
             strangers,
             strays: Vec::new(),
             attacker: seal.as_ref().map(|_| Attacker::new(stream("the attacker's doings"))),
             seal,
-            operator: is_gentle.then(|| Operator::draw(seed, n)).flatten(),
-            reader: (is_gentle && sectors).then(|| Reader::draw(seed, n)).flatten(),
+            operator: is_gentle.then(|| Operator::draw(seed, places)).flatten(),
+            reader: (is_gentle && sectors).then(|| Reader::draw(seed, (n, places))).flatten(),
             reads: Reads::draw(seed),
             beside: beside.map(Beside::new),
             changes,
-            out: vec![false; n],
-            wiped: vec![false; n],
+            out: vec![false; places],
+            // Who has no vote in the beginning is as one that has lost its disk.
+            wiped: (0..places).map(|place| place >= n).collect(),
             altered: None,
             altered_before: None,
             struck: None,
@@ -220,15 +227,15 @@ impl World {
             kernels: options
                 .place
                 .filter(|place| place.has_faulty_kernels(&mut stream("offload")))
-                .map(|_| Kernels::new(seed, n, options.safety_us)),
+                .map(|_| Kernels::new(seed, places, options.safety_us)),
             terrain: environment.clone().map(|it| Terrain::new(seed, it)),
             environment,
             hosting,
             cost: Cost::new(),
             kinds: Kinds::default(),
             recording: (options.record || options.trace)
-                .then(|| Box::new(Recording::new(n, options.record))),
-            checker: Checker::new(n, session_window_slots).hosting(&host),
+                .then(|| Box::new(Recording::new((n, places), options.record))),
+            checker: Checker::new(places, session_window_slots).hosting(&host),
             reach: Reach::default(),
             disk_calls: Vec::new(),
             hash: TraceHash::default(),
@@ -295,7 +302,7 @@ impl World {
         };
         let together = self.clients_of_a_process(clients);
         for client in 0..clients {
-            let n = self.nodes.len();
+            let n = (self.founders(), self.nodes.len());
             let mut visitor = Visitor::new(ClientId(client as u64), clients, n, every_us);
             let first = client - client % together;
             visitor.process = (first, together.min(clients - first));

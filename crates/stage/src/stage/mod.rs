@@ -104,6 +104,7 @@ impl Stage {
         let settings = |id| Settings {
             id,
             n,
+            places: n,
             boot: BootId(0),
             payload_bytes: setup.payload_bytes,
             heartbeat_us: 50_000,

@@ -4,7 +4,7 @@ use super::Stage;
 use super::clients::address_of;
 use history::{Event, Loss, Party, Payload};
 use multipaxos::client;
-use multipaxos::message::{Answer, Message, ToProposer};
+use multipaxos::message::{Answer, Message, ToProposer, VoteAim};
 use multipaxos::types::{ReplicaId, Time};
 
 /// The fractional part of the golden ratio, in units of 2⁻⁶⁴.
@@ -49,8 +49,8 @@ impl Pending {
     pub(crate) fn is_heartbeat(&self) -> bool {
         match &self.payload {
             Payload::Peer(Message::Heartbeat(_)) => true,
-            Payload::Peer(Message::Proposer(ToProposer::Observes { wants_vote, .. })) => {
-                !wants_vote
+            Payload::Peer(Message::Proposer(ToProposer::Observes { vote, .. })) => {
+                *vote != VoteAim::OfLostDisk
             }
             _ => false,
         }

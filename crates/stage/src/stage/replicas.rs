@@ -11,7 +11,7 @@ use multipaxos::members::Member;
 use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Diverged, Envelope, Membership, Notice, acceptor, learner};
-use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId, Slot, SlotRange};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange};
 use simulator::node::RoleName;
 use simulator::store::{Store, SyncFault};
 
@@ -275,7 +275,7 @@ impl Stage {
                                 mark,
                                 self.checker.read_begins().1[id.index()],
                             ),
-                            _ => self.checker.answers(ClientId(client), &answer),
+                            _ => self.checker.answers(client..client + 1, &answer),
                         };
                         self.check(checked);
                         self.answer(id, client, answer);
