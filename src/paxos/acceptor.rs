@@ -32,7 +32,7 @@ use crate::message::{
 };
 use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
 
@@ -180,9 +180,9 @@ pub enum Input {
     /// changed it: in one input, so that the acceptor never forgets a change without ceasing to
     /// vote in what that has ended (M5). Cumulative, and repeated.
     Applied(Slot, Option<Configuration>),
-    /// The proposer of this replica has heard this of a member. Told again while it is not
-    /// stored.
-    Heard(ReplicaId, Memory),
+    /// The proposer of this replica has heard this of a member's directory. Told again while it is
+    /// not stored.
+    Heard(ReplicaId, DirectoryId, Memory),
     /// The members of which two lives run at once (S12), this replica among them if it was told so.
     /// Told again while that lasts and for a while after.
     Beside(ReplicaSet),
@@ -644,8 +644,9 @@ impl Role for Acceptor {
                     out.answer(origin, Answer::Mark { read, mark, by });
                 }
             }
-            Input::Heard(of, memory) => {
-                self.standing.note(of, memory);
+            Input::Heard(of, directory, _) if !self.standing.is_member(of, directory) => {}
+            Input::Heard(of, directory, memory) => {
+                self.standing.note(of, directory, memory);
                 let unsaved = &mut self.unsaved;
                 unsaved.memories.retain(|(other, _)| *other != of);
                 unsaved.memories.push((of, memory));

@@ -189,11 +189,19 @@ impl Standing {
         self.memories[of.index()]
     }
 
-    /// Another role of this replica remembers this.
-    pub fn note(&mut self, of: ReplicaId, memory: Memory) {
-        if self.memories.get(of.index()).is_some_and(|known| known.written <= memory.written) {
+    /// Another role of this replica remembers this of a directory. Roles hear of a change of
+    /// members one after the other, so that may be one whose place another one has taken.
+    pub fn note(&mut self, of: ReplicaId, directory: DirectoryId, memory: Memory) {
+        let is_news = |known: &Memory| known.written <= memory.written;
+        if self.is_member(of, directory) && self.memories.get(of.index()).is_some_and(is_news) {
             self.remember(of, memory);
         }
+    }
+
+    /// The members, with what is remembered of each.
+    pub fn remembered(&self) -> impl Iterator<Item = (ReplicaId, DirectoryId, Memory)> + '_ {
+        let all = (0..).map(ReplicaId).zip(&self.members).zip(&self.memories);
+        all.filter_map(|((of, directory), memory)| Some((of, (*directory)?, *memory)))
     }
 }
 
@@ -223,7 +231,7 @@ mod tests {
         // What was stored says the same in the own next life, and lags behind what was heard.
         let mut again = Standing::new(&members, &[Memory::default(), standing.memory(of)]);
         assert_eq!(again.judge(of, life(3, 19)), Verdict::Forgotten { known: 20 });
-        again.note(of, Memory { boot: BootId(1), written: 19 });
+        again.note(of, directory, Memory { boot: BootId(1), written: 19 });
         assert_eq!(again.judge(of, life(2, 7)), Verdict::Counts);
         let stranger = Voter { directory: DirectoryId(99), ..life(2, 7) };
         assert_eq!(again.judge(of, stranger), Verdict::NotMember);
@@ -248,6 +256,8 @@ mod tests {
         let next = Configuration::started(&founders).with(member).expect("one is replaced");
         standing.set_configuration(&next);
         assert_eq!(standing.judge(ReplicaId(2), life(12, 1, 0)), Verdict::NotMember);
+        // Another role has not heard of the change yet.
+        standing.note(ReplicaId(2), DirectoryId(12), Memory { boot: BootId(1), written: 30 });
         assert_eq!(standing.judge(ReplicaId(2), life(99, 7, 3)), Verdict::Counts);
         assert_eq!(standing.judge(ReplicaId(1), life(11, 2, 29)), Verdict::Forgotten { known: 30 });
         standing.set_configuration(&next.without(ReplicaId(1)).expect("one is removed"));

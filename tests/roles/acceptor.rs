@@ -580,7 +580,8 @@ fn an_acceptor_that_is_told_of_its_copy_promises_and_accepts_nothing() {
 
 /// What is known of replica 0: its first life has written five records.
 fn heard_of_0() -> Input {
-    Input::Heard(R0, standing::Memory { boot: voter(R0).boot, written: 5 })
+    let memory = standing::Memory { boot: voter(R0).boot, written: 5 };
+    Input::Heard(R0, voter(R0).directory, memory)
 }
 
 #[test]

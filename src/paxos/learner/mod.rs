@@ -124,7 +124,7 @@ pub enum Input {
     /// while after.
     Beside(ReplicaSet),
     /// The proposer of this replica has found out which life of a member counts (S10, S12).
-    Heard(ReplicaId, Memory),
+    Heard(ReplicaId, DirectoryId, Memory),
     /// The acceptor of this replica has durably accepted these values.
     OwnAccepted {
         /// The accepted values, each run at its ballot.
@@ -549,7 +549,7 @@ impl Role for Learner {
                 self.catch_up.note_trip(peer, trip);
             }
             Input::Beside(beside) => self.standing.set_beside(beside),
-            Input::Heard(of, memory) => self.standing.note(of, memory),
+            Input::Heard(of, directory, memory) => self.standing.note(of, directory, memory),
             Input::OwnAccepted { runs, decided } => {
                 for run in &runs {
                     self.decisions.keep_accepted(run);

@@ -85,7 +85,13 @@ impl Proposer {
             let id = self.settings.id;
             log::info!("replica {id}: one life of replica {} is left", left.of);
             match left.is_whole {
-                true => self.standing.note(left.of, left.memory),
+                true => {
+                    let member = self.configuration.member(left.of);
+                    let directory = member.map(|member| member.directory);
+                    directory.into_iter().for_each(|directory| {
+                        self.standing.note(left.of, directory, left.memory);
+                    });
+                }
                 // S10: it is told so, and stops.
                 false => self.standing.forget(left.of, left.boot, left.memory),
             }
@@ -103,9 +109,9 @@ impl Proposer {
         let beside = self.lives.beside(now);
         out.tell(Notice::Acceptor(acceptor::Input::Beside(beside)));
         out.tell(Notice::Learner(learner::Input::Beside(beside)));
-        for of in self.settings.peers() {
-            let memory = self.standing.memory(of);
-            out.tell(Notice::Learner(learner::Input::Heard(of, memory)));
+        let me = self.settings.id;
+        for (of, directory, memory) in self.standing.remembered().filter(|(of, ..)| *of != me) {
+            out.tell(Notice::Learner(learner::Input::Heard(of, directory, memory)));
         }
     }
 }

@@ -324,13 +324,13 @@ impl Proposer {
 
     /// S10: the own acceptor stores what is new of the members.
     fn store_memories(&mut self, out: &mut Outbox<Never>) {
-        for of in self.settings.peers() {
-            let memory = self.standing.memory(of);
+        let me = self.settings.id;
+        for (of, directory, memory) in self.standing.remembered().filter(|(of, ..)| *of != me) {
             let stored = &mut *self.stored;
             stored.resize(self.settings.rows(), Memory::default());
             if stored[of.index()] != memory {
                 stored[of.index()] = memory;
-                out.tell(Notice::Acceptor(acceptor::Input::Heard(of, memory)));
+                out.tell(Notice::Acceptor(acceptor::Input::Heard(of, directory, memory)));
             }
         }
     }
