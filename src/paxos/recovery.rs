@@ -130,7 +130,7 @@ impl Recovery {
         values: AcceptedValues,
     ) -> bool {
         // L5: honest acceptors hold no more together.
-        let n = settings.rows() as u64;
+        let n = settings.places as u64;
         let is_full = self.values.len() as u64 >= n * 2 * settings.limits.accept_slots
             || self.values.bytes() as u64 >= n * 2 * settings.limits.accept_bytes as u64;
         if is_full {
