@@ -227,9 +227,11 @@ impl Election {
             && let Some(sent_at) = echoed
         {
             let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
-            // If it was silent for longer than that, it slept, or the path was cut. Its answers do not
-            // take that time, and when it dies next, nobody is to wait for them as long.
-            if silent_us < self.settings.election_min_us.max(self.pace.answer_us(from)) {
+            // If it was silent for much longer than its answers take, it slept, or the path was cut.
+            // That is no time that answers take, and when it dies next, nobody is to wait for them
+            // as long. (Of a path of which nothing is known, this is what is known.)
+            let known_us = self.pace.answer_us(from);
+            if known_us == 0 || silent_us < self.settings.election_max_us.max(2 * known_us) {
                 self.pace.answered(from, took_us);
             }
         }
