@@ -183,6 +183,17 @@ fn a_leader_passes_to_its_proposer_only_what_is_next() {
 }
 
 #[test]
+fn a_long_line_that_a_leaders_queue_had_no_room_for_is_passed_to_it_again_soon() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    seat.handle(held(1, 0, &"x".repeat(60_000)));
+    let again = told_proposer(&seat.wait_us(1_000_000));
+    let is_request =
+        |input: &&proposer::Input| matches!(input, proposer::Input::RequestIsNext { .. });
+    assert!(again.iter().filter(is_request).count() >= 2, "no path has to carry a copy first");
+}
+
+#[test]
 fn a_follower_passes_on_what_it_does_not_know_to_be_next() {
     let mut seat = learner(3, R2);
     seat.handle(leads(R0, 1, 0, nothing_decided(0)));
