@@ -25,7 +25,8 @@
 //!   `2 · first + 4 T / (1 - P) + L · ((B / A) · R + (W - 1) · (R + S))`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
-//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send; what a path
+//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send; a client whose
+//!   line waits for longer than a second may ask each replica once a second beside that; what a path
 //!   loses by chance must be sent again by anybody, and is not counted;
 //! - to find what a path carries takes at most [`PROBE_BYTES_MAX`] bytes of probes and answers for
 //!   each life of either end, however few lines there are.
@@ -148,6 +149,8 @@ pub struct Cost {
     pub paths: u64,
     /// The bytes that must be sent for the lines that clients submitted.
     pub needed_bytes: u64,
+    /// What clients have asked while their lines waited, and were answered.
+    pub waiting_bytes: u64,
     /// The start of the cluster, and every fault: what may make replicas campaign.
     pub causes: u64,
     /// The ballots with which replicas asked others for promises.
@@ -179,6 +182,13 @@ impl Cost {
     /// A process begins a life and has paths from and to so many others.
     pub fn begins(&mut self, others: usize) {
         self.paths += 2 * others as u64;
+    }
+
+    /// A line was complete after this time. For longer than a second its client asks each of the `n`
+    /// replicas what became of it, once a second.
+    pub fn waited(&mut self, us: u64, n: usize) {
+        let seconds = us.saturating_sub(1_000_000).div_ceil(1_000_000);
+        self.waiting_bytes += seconds * n as u64 * STEP_BYTES;
     }
 
     /// A replica of a cluster of `n` begins a life: it greets the others, and they it.
@@ -219,11 +229,12 @@ impl Cost {
         self.ballots.len() as u64
     }
 
-    /// What was sent for each byte that had to be sent, without the heartbeats of this time, and
-    /// without the part that was lost by chance.
+    /// What was sent for each byte that had to be sent, without the heartbeats of this time, without
+    /// what clients may ask that wait for long, and without the part that was lost by chance.
     pub fn bytes_factor(&self, settings: &Settings, lasted: Time) -> f64 {
         let all = self.sent_bytes - self.probe_bytes;
-        let sent = all.saturating_sub(heartbeat_bytes(settings, lasted.0));
+        let beside = heartbeat_bytes(settings, lasted.0) + self.waiting_bytes;
+        let sent = all.saturating_sub(beside);
         let kept = 1.0 - self.lost_bytes as f64 / all.max(1) as f64;
         sent as f64 * kept / self.needed_bytes.max(1) as f64
     }
@@ -328,6 +339,10 @@ mod tests {
         assert_eq!(cost.needed_bytes, 4 * (600 + LINE_BYTES));
         cost.takes_over(600, 3);
         assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES));
+        cost.waited(900_000, 3);
+        assert_eq!(cost.waiting_bytes, 0);
+        cost.waited(2_500_000, 3);
+        assert_eq!(cost.waiting_bytes, 2 * 3 * STEP_BYTES);
         cost.changes(3);
         assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES) + 3 * LINE_BYTES);
         let before = cost.needed_bytes;

@@ -38,6 +38,8 @@ pub struct Visitor {
     pub process: (usize, usize),
     /// Its codec, in a run with real datagrams.
     pub wire: Option<Wire>,
+    /// When its last line was submitted.
+    pub submitted_at: Time,
     /// The line that the client has sent and that is not complete yet.
     pub in_flight: Option<(Session, u64)>,
     /// Whether it has sent its last line, after the faults stopped.
@@ -75,6 +77,7 @@ impl Visitor {
             every_us,
             process: (0, 1),
             wire: None,
+            submitted_at: Time(0),
             in_flight: None,
             farewell: false,
             response: None,

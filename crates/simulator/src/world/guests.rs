@@ -57,6 +57,7 @@ impl World {
             Some(hosting) => hosting.next_line(&mut self.streams.commands),
             None => visitor.next_line(padding),
         };
+        visitor.submitted_at = self.now;
         self.cost.submits(line.len(), self.nodes.len());
         self.trace(|| match line.len() {
             ..=80 => format!("client {client} submits {line:?}"),
@@ -80,6 +81,8 @@ impl World {
                         continue;
                     };
                     self.trace(|| format!("client {client}: complete in slot {slot}"));
+                    let waited_us = now.since_us(self.clients[client].submitted_at);
+                    self.cost.waited(waited_us, self.nodes.len());
                     self.checker.completed(session, command, slot, seq)?;
                     if let Some(since) = self.waiting_since.take() {
                         self.cost.first_us = Some(now.since_us(since));
