@@ -335,9 +335,10 @@ fn a_client_key_sends_nothing_in_a_replicas_name_or_in_another_clients() {
         forger.packer.flush(&mut made);
         made.0.remove(0).1
     };
-    let plain = vote(Process::new(replica(0), 10, None));
+    // It is as long as a genuine one: it has room for a proof, which it does not have yet.
+    let unproven = vote(Process::new(replica(0), 10, Some(&keys)));
     let state = client.identity.guard.0.clone().expect("it has a key");
-    let mut forged = plain.clone();
+    let mut forged = unproven.clone();
     let (key, claim) = {
         let mut peer = state.peer(ReplicaId(1));
         departing(peer.outward().expect("a session"), 1)
@@ -359,7 +360,7 @@ fn a_client_key_sends_nothing_in_a_replicas_name_or_in_another_clients() {
     let mut thief = Process::new(Party::Client, 12, Some(&other));
     let greeting = thief.sends(1).remove(0);
     assert_eq!(b.takes(thief.at, &greeting), Err(DropReason::Tag));
-    assert_eq!(b.takes(client.at, &plain), Err(DropReason::Tag), "nor without any tag");
+    assert_eq!(b.takes(client.at, &unproven), Err(DropReason::Tag), "nor without a proof");
 }
 
 #[test]
