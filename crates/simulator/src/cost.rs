@@ -15,6 +15,8 @@
 //!   of the lines of all clients; mostly once,
 //! - `P`: how many of all datagrams a path loses; so a question has its answer after
 //!   `L = 1 / (1 - P)²` tries on average, and something arrives after `1 / (1 - P)`,
+//! - `U`: how many tries the unluckiest of all clients needs: with `C` of them,
+//!   `ln C / -ln (1 - (1 - P)²)`,
 //!
 //! a run must keep these bounds once its faults have stopped:
 //!
@@ -22,7 +24,7 @@
 //!   `WAITS · L · (E + (1 + V) R + 3 S) + 2 T / (1 - P)`, and `L (B / A) R` more if some replica is
 //!   further behind than an acceptor may hold,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
-//!   `2 · first + 4 T / (1 - P) + L · ((B / A) · R + (W - 1) · (R + S))`,
+//!   `2 · first + 4 T / (1 - P) + L · ((B / A) · R + (W - 1) · (R + S)) + U · (1 s + R)`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
 //! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send; a client whose
@@ -70,6 +72,9 @@ const LINE_BYTES: u64 = 200;
 /// the others, and one that campaigns asks each for a pre-vote and for a promise.
 const STEP_BYTES: u64 = 200;
 
+/// How long a client waits at most, in microseconds, before it asks again: and a round trip.
+const CLIENT_WAIT_US: u64 = 1_000_000;
+
 /// How long a run may take for what, once faults have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -97,6 +102,12 @@ fn questions(environment: &Environment, limits: &Limits) -> u64 {
     let values = workload.in_flight_bytes().div_ceil(limits.values_bytes as u64);
     let spans = (limits.promise_spans * limits.promise_pages) as u64;
     clients.div_ceil(limits.wanted_slots).max(values).max(clients.div_ceil(spans))
+}
+
+/// How often the unluckiest of so many clients must ask, if so many of all datagrams are lost.
+fn unluckiest(clients: usize, loss: f64) -> f64 {
+    let unanswered = 1.0 - (1.0 - loss) * (1.0 - loss);
+    if unanswered > 0.0 { (clients as f64).ln() / -unanswered.ln() } else { 0.0 }
 }
 
 /// How often a datagram, and how often a question must be sent on average, until the one arrives
@@ -128,9 +139,11 @@ impl Bounds {
         let first_us = repeated(WAITS * step) + 2 * moving + filled;
         let windows = windows(environment, limits);
         let in_turn = (windows - 1) * (round_trip + sync);
+        let unluckiest = unluckiest(environment.workload.clients, environment.loss());
+        let asking = (unluckiest * (CLIENT_WAIT_US + round_trip) as f64) as u64;
         Bounds {
             first_us,
-            last_us: 2 * first_us + 4 * moving + repeated(catching_up + in_turn),
+            last_us: 2 * first_us + 4 * moving + repeated(catching_up + in_turn) + asking,
             bytes_factor: BYTES_FACTOR + windows - 1,
         }
     }
@@ -320,6 +333,9 @@ mod tests {
     fn what_is_lost_by_chance_is_tried_again_and_counts_for_no_byte() {
         assert_eq!(tries(0.0), (1.0, 1.0));
         assert_eq!(tries(0.5), (2.0, 4.0));
+        assert_eq!((unluckiest(300, 0.0), unluckiest(1, 0.5)), (0.0, 0.0));
+        // Of 256 questions, one is lost eight times, if half of them are answered.
+        assert!((unluckiest(256, 1.0 - 0.5_f64.sqrt()) - 8.0).abs() < 1e-9);
         let settings = settings_of(&Environment::draw(Place::Lan, &mut stream(1, "environment")));
         let (lasted, needed_bytes) = (Time(1_000_000), 1_000);
         let sent_bytes = heartbeat_bytes(&settings, lasted.0) + 6 * needed_bytes;
