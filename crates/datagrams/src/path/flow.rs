@@ -42,7 +42,11 @@
 //! header never does, since it only gives word: two processes that have much under way to each
 //! other would answer word with word, without end.
 //!
-//! **Guarantees.** The window is between [`WINDOW_MIN`] and [`WINDOW_MAX`]. What is urgent is
+//! **Length.** A window begins with ten datagrams, and two are the least, as RFC 9002 (7.2) has it:
+//! of the length that the path carries. Where that is 548 bytes and four peers share an uplink of 56
+//! kbit/s, two datagrams of 1,400 for each would be more than its queue holds.
+//!
+//! **Guarantees.** The window is between two datagrams and [`WINDOW_MAX`]. What is urgent is
 //! never held back, but counts.
 //!
 //! **Does not** read a clock, keep datagrams, or send anything again. Times are microseconds
@@ -52,11 +56,15 @@ use super::receipt::{ASKED_US, HELD_UNIT_US, Stamp, is_before};
 use crate::HEADER_BYTES;
 use std::collections::VecDeque;
 
-/// The bytes that may be under way at first: ten datagrams, as RFC 9002 has it.
-pub const WINDOW_FIRST: u32 = 14_000;
+/// The bytes of a datagram that windows are counted in, unless the path carries less: longer
+/// datagrams do not make the windows larger.
+pub const DATAGRAM_BYTES: u32 = 1_400;
 
-/// The least.
-pub const WINDOW_MIN: u32 = 2_800;
+/// How many datagrams may be under way at first.
+pub const DATAGRAMS_FIRST: u32 = 10;
+
+/// How many always may be.
+pub const DATAGRAMS_MIN: u32 = 2;
 
 /// The most.
 pub const WINDOW_MAX: u32 = 16 << 20;
@@ -156,6 +164,8 @@ pub struct Flow {
     word_at: u64,
     /// How many bytes were overtaken on their way of late, and how many arrived.
     overtaken: (u64, u64),
+    /// The bytes that a datagram has here, up to [`DATAGRAM_BYTES`].
+    datagram: u32,
     window: u32,
     /// Whether the window still doubles.
     slow_start: bool,
@@ -209,7 +219,8 @@ impl Flow {
             word: (start, start),
             word_at: 0,
             overtaken: (0, 0),
-            window: WINDOW_FIRST,
+            datagram: DATAGRAM_BYTES,
+            window: DATAGRAMS_FIRST * DATAGRAM_BYTES,
             slow_start: true,
             round,
             marks: VecDeque::new(),
@@ -224,6 +235,22 @@ impl Flow {
             waits: false,
             paced_at: 0,
         }
+    }
+
+    /// The path carries datagrams of so many bytes from now on.
+    pub fn carries(&mut self, length: usize) {
+        let datagram = (length as u32).min(DATAGRAM_BYTES);
+        if datagram < self.datagram {
+            // As many datagrams as before.
+            let window = u64::from(self.window) * u64::from(datagram) / u64::from(self.datagram);
+            self.window = (window as u32).max(DATAGRAMS_MIN * datagram);
+        }
+        self.datagram = datagram;
+    }
+
+    /// The bytes of the datagrams that always may be under way.
+    fn least(&self) -> u32 {
+        DATAGRAMS_MIN * self.datagram
     }
 
     /// The bytes under way.
@@ -443,8 +470,8 @@ impl Flow {
         let too_long = QUEUE_US.max(shortest / 8).max(varies_us);
         let eighth = u64::from(lost) * 8 > u64::from(arrived) + u64::from(lost);
         // Where datagrams overtake one another, those that seem lost may be late.
-        let full_queue = queue_us > too_long / 3 && eighth && lost > WINDOW_MIN && varies_us == 0;
-        let at_least = full && queue_us > too_long && self.window <= WINDOW_MIN;
+        let full_queue = queue_us > too_long / 3 && eighth && lost > self.least() && varies_us == 0;
+        let at_least = full && queue_us > too_long && self.window <= self.least();
         self.least_rounds = if at_least { self.least_rounds + 1 } else { 0 };
         if self.least_rounds >= LEAST_ROUNDS {
             self.least_rounds = 0;
@@ -483,8 +510,8 @@ impl Flow {
 
     /// Shrinks the window towards `to`, by a half at most and a sixteenth at least.
     fn shrink_to(&mut self, to: u32) {
-        let least = (self.window / 2).max(WINDOW_MIN);
-        let most = (self.window - self.window / 16).max(WINDOW_MIN);
+        let least = (self.window / 2).max(self.least());
+        let most = (self.window - self.window / 16).max(self.least());
         self.window = to.clamp(least.min(most), most);
         self.grown = 0;
         self.slow_start = false;
@@ -522,7 +549,7 @@ impl Flow {
         self.silences = 0;
         self.marks.clear();
         self.round.ends = self.sent;
-        self.window = self.window.max(WINDOW_FIRST);
+        self.window = self.window.max(DATAGRAMS_FIRST * self.datagram);
     }
 
     /// The peer is reached in another way now, of which nothing is known.

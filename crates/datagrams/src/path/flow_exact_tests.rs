@@ -3,6 +3,9 @@
 use super::super::receipt::Receipt;
 use super::*;
 
+const WINDOW_FIRST: u32 = DATAGRAMS_FIRST * DATAGRAM_BYTES;
+const WINDOW_MIN: u32 = DATAGRAMS_MIN * DATAGRAM_BYTES;
+
 /// A flow whose datagrams arrive, or are lost, in rounds.
 #[derive(Clone)]
 struct Rounds {
@@ -451,4 +454,23 @@ fn a_flow_that_forgets_has_nothing_under_way_and_waits_for_nobody() {
     flow.window = 50_000;
     flow.forget();
     assert_eq!(flow.window(), 50_000);
+}
+
+#[test]
+fn on_a_path_with_short_datagrams_as_many_of_them_may_be_under_way() {
+    let mut flow = Flow::new(0);
+    flow.carries(9_000);
+    assert_eq!(flow.window(), WINDOW_FIRST, "longer ones make no larger window");
+    flow.carries(548);
+    assert_eq!(flow.window(), DATAGRAMS_FIRST * 548);
+    flow.shrink_to(0);
+    flow.shrink_to(0);
+    flow.shrink_to(0);
+    assert_eq!(flow.window(), DATAGRAMS_MIN * 548);
+    flow.carries(1_000);
+    assert_eq!(flow.window(), DATAGRAMS_MIN * 548, "it grows as others do");
+    flow.carries(600);
+    assert_eq!(flow.window(), DATAGRAMS_MIN * 600, "two may always be under way");
+    flow.forget();
+    assert_eq!(flow.window(), DATAGRAMS_FIRST * 600);
 }

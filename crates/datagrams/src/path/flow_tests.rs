@@ -4,6 +4,8 @@ use super::super::receipt::{HELD_MAX, Receipt, STAMP_BYTES};
 use super::super::shared::Traffic;
 use super::*;
 
+const WINDOW_FIRST: u32 = DATAGRAMS_FIRST * DATAGRAM_BYTES;
+
 const DATAGRAM: usize = 1_400;
 const SHORT: usize = 100;
 
@@ -398,7 +400,7 @@ fn no_word_whatever_makes_a_flow_panic_or_leave_its_bounds() {
             flow.poll(now);
             let admits = flow.admits(now, WINDOW_MAX as usize + 1);
             assert_eq!(admits, flow.under_way() == 0 && flow.deadline(1_400) <= now);
-            assert!((WINDOW_MIN..=WINDOW_MAX).contains(&flow.window()));
+            assert!((DATAGRAMS_MIN * DATAGRAM_BYTES..=WINDOW_MAX).contains(&flow.window()));
             told(&mut receipt, now);
         }
     }

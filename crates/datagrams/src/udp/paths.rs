@@ -240,6 +240,7 @@ impl<C: Codec> Network<C> {
                 log::debug!("datagrams to peer {peer} have up to {} bytes now", path.length());
                 let is_narrower = path.length() < shared.paths.length(peer);
                 shared.paths.set_length(peer, path.length());
+                shared.paths.traffic(peer).flow.carries(path.length());
                 if is_narrower {
                     let to = C::Endpoint::of_peer(peer);
                     sender.narrow(peer, path.length());

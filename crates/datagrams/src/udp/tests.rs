@@ -7,7 +7,7 @@ use crate::codec::{Departure, Endpoint};
 use crate::counters::NetEvent;
 use crate::outlet::URGENT;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
-use crate::path::flow::WINDOW_FIRST;
+use crate::path::flow::{DATAGRAM_BYTES, DATAGRAMS_FIRST};
 use crate::path::length::Use;
 use crate::path::receipt::{STAMP_BYTES, Stamp};
 use crate::path::shared::SharedPaths;
@@ -19,6 +19,9 @@ use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
 use std::net::Ipv4Addr;
 use std::thread;
+
+/// The bytes that may be under way on a new path.
+const WINDOW_FIRST: u32 = DATAGRAMS_FIRST * DATAGRAM_BYTES;
 
 #[path = "flood_tests.rs"]
 mod flood_tests;

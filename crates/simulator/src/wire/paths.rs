@@ -158,6 +158,7 @@ impl Paths {
         length.expect(self.traffic[peer].flow.round_trip_us().unwrap_or(0));
         length.seen(now, &self.traffic[peer].evidence);
         length.poll(now, |probe| probes.push(probe));
+        self.traffic[peer].flow.carries(length.length());
         probes
     }
 
