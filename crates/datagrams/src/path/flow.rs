@@ -285,9 +285,9 @@ impl Flow {
     }
 
     /// How many bytes leave within this time at most, at the present window. Nothing as long as no
-    /// round trip is known.
+    /// round trip is known, or the window still doubles and says little of the path.
     pub fn takes_within(&self, us: u64) -> Option<usize> {
-        let (smoothed, _) = self.round_trip?;
+        let (smoothed, _) = self.round_trip.filter(|_| !self.slow_start)?;
         Some((u64::from(self.window) * us / smoothed.max(1)) as usize)
     }
 
@@ -542,7 +542,7 @@ impl Flow {
     }
 
     /// What was under way is gone: the path was too narrow for it, or the peer has begun another
-    /// life. No silence counts as a sign of a queue.
+    /// life. Neither silence nor losses were a sign of a queue: the window may double again.
     pub fn forget(&mut self) {
         (self.settled, self.whole_from) = (self.sent, self.sent);
         self.asked_at = None;
@@ -550,6 +550,7 @@ impl Flow {
         self.marks.clear();
         self.round.ends = self.sent;
         self.window = self.window.max(DATAGRAMS_FIRST * self.datagram);
+        self.slow_start = true;
     }
 
     /// The peer is reached in another way now, of which nothing is known.

@@ -248,6 +248,8 @@ fn a_round_trip_is_smoothed_and_leaves_out_how_long_the_peer_has_known() {
     flow.send(0, 100);
     flow.heard(1_320, 1, Stamp { held: 10, ..word(100, 100) });
     assert_eq!(flow.round_trip, Some((1_000, 500)));
+    assert_eq!(flow.takes_within(2_000), None, "the window still doubles");
+    flow.slow_start = false;
     assert_eq!(flow.takes_within(2_000), Some(28_000));
     flow.send(10_000, 100);
     flow.heard(12_000, 1, word(200, 200));

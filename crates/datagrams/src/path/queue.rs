@@ -282,6 +282,7 @@ mod tests {
     use super::Repeat::{Always, UnlessArrived};
     use super::*;
     use crate::codec::ALWAYS_NEEDED;
+    use crate::path::flow::ROUND_US;
     use crate::path::receipt::Stamp;
 
     fn datagram(body: u8) -> Vec<u8> {
@@ -498,11 +499,17 @@ mod tests {
         assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, Always, &flow), Pushed::Known);
     }
 
-    /// A flow that has measured this round trip. Its window has 14,000 bytes.
+    /// A flow that has measured this round trip, and has lost so much that its window, of 14,000
+    /// bytes, does not double any more.
     fn measured(round_trip_us: u64) -> Flow {
         let mut flow = Flow::new(0);
-        flow.send(0, 100);
-        flow.heard(round_trip_us, 1, Stamp { reached: 100, taken: 100, ..Stamp::default() });
+        let mut arrive = |sent_at: u64, bytes, reached, taken| {
+            flow.send(sent_at, bytes);
+            flow.heard(sent_at + round_trip_us, 1, Stamp { reached, taken, ..Stamp::default() });
+        };
+        arrive(0, 100, 100, 100);
+        arrive(ROUND_US + round_trip_us, 60_000, 60_100, 14_100);
+        assert_eq!((flow.window(), flow.round_trip_us()), (14_000, Some(round_trip_us)));
         flow
     }
 
@@ -535,7 +542,12 @@ mod tests {
             piece[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&number.to_le_bytes());
             assert_eq!(queue.push(0, &piece, ALWAYS_NEEDED, Always, &flow), Pushed::Waits);
         }
-        assert_eq!(filled(&flow), QUEUE_BYTES_MAX - QUEUE_BYTES_MAX % 60_000);
+        let whole = QUEUE_BYTES_MAX - QUEUE_BYTES_MAX % 60_000;
+        assert_eq!(filled(&flow), whole);
+        // The losses were no sign of what the path takes: they were too long for it.
+        let mut narrowed = measured(10_000_000);
+        narrowed.forget();
+        assert_eq!(filled(&narrowed), whole);
     }
 
     #[test]
