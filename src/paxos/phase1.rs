@@ -91,8 +91,8 @@ pub struct Phase1 {
     own_promise_durable: bool,
     /// Whether more promises than a quorum's are waited for, if those leave slots to fetch.
     waits_for_more: bool,
-    /// What the own acceptor holds, until a quorum has promised.
-    own: Runs,
+    /// What the own acceptor holds, and what others have sent, until a quorum has promised.
+    values: (Runs, Runs),
     /// What is done once a quorum has promised.
     recovery: Option<Recovery>,
     timers: Aside<Timers>,
@@ -127,7 +127,7 @@ impl Phase1 {
             promises,
             own_promise_durable: false,
             waits_for_more: true,
-            own: Runs::default(),
+            values: Default::default(),
             recovery: None,
             timers: Aside(Timers { resend_at: now, progress_at: now, waits }),
         };
@@ -150,15 +150,20 @@ impl Phase1 {
         self.own_promise_durable
     }
 
-    /// Until when a campaign that hears nothing new still moves: for so long it counts as
+    /// For how long a campaign that hears nothing new still moves: for so long it counts as
     /// hopeful here and at the replicas that hear of it (L2, L3).
-    fn moves_until(&self) -> Time {
-        let Timers { progress_at, waits, .. } = *self.timers;
+    fn moves_us(&self) -> u64 {
+        let waits = self.timers.waits;
         let measured_us = match self.own_promise_durable {
             false => waits.own_save_fails_us,
             true => waits.saves_fail_us,
         };
-        progress_at.plus_us(self.settings.election_max_us.max(measured_us))
+        self.settings.election_max_us.max(measured_us)
+    }
+
+    /// Until when it does.
+    fn moves_until(&self) -> Time {
+        self.timers.progress_at.plus_us(self.moves_us())
     }
 
     /// Whether the campaign moves.
@@ -189,11 +194,12 @@ impl Phase1 {
     }
 
     /// Asks again for promises and values that have not come (L4). Returns the outcome if that
-    /// had only waited for more promises than a quorum's.
+    /// had only waited for more promises than a quorum's, or for values that may be left out.
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) -> Option<Phase1Outcome> {
         if now < self.timers.resend_at {
             return None;
         }
+        self.leave_out_the_silent(now);
         self.ask_again(now, out);
         if self.recovery.is_some() || !self.is_promised() {
             return None;
@@ -212,6 +218,20 @@ impl Phase1 {
             recovery.retry();
             self.fetch_values(out);
         }
+    }
+
+    /// S5: whoever has died since it promised sends no values. If others are a quorum without it,
+    /// what they have promised is enough, and nothing that it alone holds was chosen.
+    fn leave_out_the_silent(&mut self, now: Time) {
+        let silent = self.recovery.as_ref().map_or(ReplicaSet::EMPTY, Recovery::silent);
+        let stalls_at = self.timers.progress_at.plus_us(self.moves_us() / 2);
+        let left = self.promised_by().iter().filter(|id| !silent.contains(*id)).count();
+        if silent.is_empty() || now < stalls_at || left < self.promises {
+            return;
+        }
+        silent.iter().for_each(|id| self.reports[id.index()] = Report::default());
+        self.values = self.recovery.take().map(Recovery::into_values).unwrap_or_default();
+        self.note_news(now);
     }
 
     /// Something new has come.
@@ -245,14 +265,14 @@ impl Phase1 {
         }
         let slots = SlotRange::onward(self.first);
         for run in accepted {
-            let kept = self.own.insert(run.within(slots));
+            let kept = self.values.0.insert(run.within(slots));
             assert!(kept.is_ok(), "an acceptor holds one value in slot {kept:?}");
         }
         self.reports[self.settings.id.index()] = Report {
             covered: SlotSet::default(),
             end: Some(self.first),
             trimmed,
-            accepted: self.own.spans(slots),
+            accepted: self.values.0.spans(slots),
         };
         self.note_news(now);
         self.ask_again(now, out);
@@ -356,8 +376,8 @@ impl Phase1 {
         let mut counts = Spans::default();
         let own_ballots = reported.iter().filter(|span| self.configuration.has(span.ballot));
         own_ballots.for_each(|span| counts.push(span.slots, span.ballot));
-        let own = std::mem::take(&mut self.own);
-        Some(Recovery::new(&self.settings, begin.max(self.first), &counts, own))
+        let values = std::mem::take(&mut self.values);
+        Some(Recovery::new(&self.settings, begin.max(self.first), &counts, values))
     }
 
     fn fetch_values<R>(&mut self, out: &mut Outbox<R>) {

@@ -8,7 +8,8 @@
 //!
 //! Each acceptor is asked for a bounded number of slots at a time, and different acceptors
 //! for different slots. What an answer leaves out is asked for again: at once if the answer
-//! brought anything, otherwise with the next prepares, and then of another acceptor first.
+//! brought anything, otherwise with the next prepares, and then of another acceptor first. Who stays
+//! silent may have died since it promised: phase 1 can do without it, if a quorum is left (S5).
 //!
 //! A change of members is the last value of its configuration, so nothing is proposed again above
 //! one. But a change that was reported may be out of date: if something above it was accepted at a
@@ -52,21 +53,30 @@ pub(super) struct Recovery {
     wanted: Spans,
     /// Those of them whose values are not here.
     lacking: Spans,
-    /// Values at the wanted ballots. What the own acceptor holds at lower ones is in the way
-    /// of nothing.
-    values: Runs,
+    /// What the own acceptor holds, at whatever ballots.
+    own: Runs,
+    /// What others have sent. What was wanted once may be in it at a ballot that is not wanted any
+    /// more.
+    fetched: Runs,
     /// What each acceptor was asked for and has not answered, by replica id.
     asked: Vec<Spans>,
     /// Who has sent values since the last retry.
     heard: ReplicaSet,
+    /// Who has sent none between being asked and the next retry, and none since.
+    silent: ReplicaSet,
     /// The replica that is asked first.
     turn: usize,
 }
 
 impl Recovery {
     /// `reported`: what a quorum's promises say of the slots from `first` on, each at the
-    /// highest ballot. `own`: what the own acceptor holds.
-    pub(super) fn new(settings: &Settings, first: Slot, reported: &Spans, own: Runs) -> Self {
+    /// highest ballot. `values`: what the own acceptor holds, and what others have sent before.
+    pub(super) fn new(
+        settings: &Settings,
+        first: Slot,
+        reported: &Spans,
+        (own, before): (Runs, Runs),
+    ) -> Self {
         // A leader proposes within its window above what its learner has applied. So below a
         // slot that was chosen, nothing is missing but within the window. What lies further
         // above the lowest hole was not chosen and never will be. (The window is doubled, so
@@ -76,13 +86,23 @@ impl Recovery {
         let wanted = reported.within(SlotRange::new(first, reach));
         let held = wanted.agreeing(&own.spans(SlotRange::onward(first)));
         let lacking = wanted.without(&held);
+        // A value that is not wanted any more must not be in the way of one at a lower ballot.
+        let mut fetched = Runs::default();
+        let sent = lacking.agreeing(&before.spans(SlotRange::onward(first)));
+        for run in sent.iter().flat_map(|span| before.range(span.slots)) {
+            let kept = fetched.insert(run);
+            assert!(kept.is_ok(), "slot {kept:?} has two values");
+        }
+        let lacking = lacking.without(&sent);
         Recovery {
             first,
             wanted,
             lacking,
-            values: own,
+            own,
+            fetched,
             asked: vec![Spans::default(); settings.rows()],
             heard: ReplicaSet::EMPTY,
+            silent: ReplicaSet::EMPTY,
             turn: 0,
         }
     }
@@ -131,8 +151,10 @@ impl Recovery {
     ) -> bool {
         // L5: honest acceptors hold no more together.
         let n = settings.places as u64;
-        let is_full = self.values.len() as u64 >= n * 2 * settings.limits.accept_slots
-            || self.values.bytes() as u64 >= n * 2 * settings.limits.accept_bytes as u64;
+        let (slots, bytes) =
+            (self.own.len() + self.fetched.len(), self.own.bytes() + self.fetched.bytes());
+        let is_full = slots as u64 >= n * 2 * settings.limits.accept_slots
+            || bytes as u64 >= n * 2 * settings.limits.accept_bytes as u64;
         if is_full {
             return false;
         }
@@ -145,7 +167,7 @@ impl Recovery {
             // S4: at another ballot the slot may hold another value.
             let taken = self.lacking.agreeing(&sent);
             for span in taken.iter() {
-                let kept = self.values.insert(run.within(span.slots));
+                let kept = self.fetched.insert(run.within(span.slots));
                 assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {}", span.ballot);
             }
             is_news |= !taken.is_empty();
@@ -154,6 +176,7 @@ impl Recovery {
         }
         if is_news {
             self.heard.insert(from);
+            self.silent = self.silent.without(from);
             if values.last {
                 // What the answer left out is asked for again.
                 self.asked[from.index()] = Spans::default();
@@ -169,9 +192,20 @@ impl Recovery {
         for (peer, asked) in self.asked.iter_mut().enumerate() {
             if !asked.is_empty() && !heard.contains(ReplicaId(peer as u8)) {
                 *asked = Spans::default();
+                self.silent.insert(ReplicaId(peer as u8));
                 self.turn = peer + 1;
             }
         }
+    }
+
+    /// Who was asked for values, and has been silent for longer than from one retry to the next.
+    pub(super) fn silent(&self) -> ReplicaSet {
+        self.silent
+    }
+
+    /// What the own acceptor holds, and what others have sent.
+    pub(super) fn into_values(self) -> (Runs, Runs) {
+        (self.own, self.fetched)
     }
 
     /// Once no value is lacking: in every slot from the first one on, the value of the highest
@@ -188,9 +222,15 @@ impl Recovery {
         for span in self.wanted.iter() {
             let next = self.first.plus(values.len() as u64);
             (0..span.slots.start.since(next)).for_each(|_| values.push(ValueRef::Noop));
-            for run in self.values.range(span.slots) {
-                assert_eq!(run.ballot, span.ballot, "slot {}: not the value to propose", run.first);
+            // The own acceptor and others hold what is wanted, each a part of it.
+            let mut left = span.slots;
+            while !left.is_empty() {
+                let held = [&self.own, &self.fetched].map(|runs| runs.at(left.start));
+                let run = held.into_iter().flatten().find(|run| run.ballot == span.ballot);
+                let run =
+                    run.unwrap_or_else(|| panic!("slot {}: no value", left.start)).within(left);
                 values.extend(&run.values);
+                left.start = run.slots().end;
             }
         }
         let held = reported.iter().map(|reported| self.wanted.agreeing(reported)).collect();

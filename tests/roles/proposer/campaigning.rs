@@ -275,6 +275,30 @@ fn what_an_answer_leaves_out_is_asked_for_at_once_and_after_silence_others_are_a
 }
 
 #[test]
+fn who_has_died_since_it_promised_is_left_out_if_a_quorum_is_left_without_it() {
+    let mut seat = proposer(5, R1);
+    seat.handle(Input::Promised { ballot: Ballot(6), written: 0 });
+    let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.burst([grant(R0, round), grant(R2, round)]);
+    seat.handle(own_promise(ballot.0, &[(0, 0, "x")]));
+    seat.handle(promise(R2, ballot.0, &[(0, 3, "y"), (1, 3, "z")]));
+    let sent = seat.handle(promise(R3, ballot.0, &[(1, 0, "b")]));
+    assert_eq!(wanted(&sent), [(R2, 0, 3), (R2, 1, 3)]);
+    // It sends one of both, and dies.
+    seat.handle(part(R2, ballot.0, &[(1, 3, "z")], false));
+    let sent = seat.wait_us(ELECTION_MAX_US / 2);
+    assert!(wanted(&sent).iter().all(|(to, ..)| *to == R2), "no quorum is left without it");
+    seat.handle(promise(ReplicaId(4), ballot.0, &[]));
+    let sent = seat.wait_us(ELECTION_MAX_US / 2 - 1);
+    assert!(!wanted(&sent).contains(&(R3, 1, 0)), "it may be slow");
+    let sent = seat.wait_us(PREPARE_RETRY_US);
+    assert!(wanted(&sent).contains(&(R3, 1, 0)), "of what the others have promised: {sent:?}");
+    assert!(prepares(&sent).contains(&(R2, ballot.0, 0)), "it may promise once more");
+    let sent = seat.handle(values(R3, ballot.0, &[(1, 0, "b")]));
+    assert_eq!(proposed(&sent), [(0, value("x")), (1, value("b"))]);
+}
+
+#[test]
 fn different_acceptors_are_asked_for_different_values() {
     let mut seat = proposer(5, R1);
     let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
