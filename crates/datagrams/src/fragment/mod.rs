@@ -88,6 +88,9 @@ pub const GAP_MAX_US: u64 = 500_000;
 /// A receiver gives a message up after this many requests that brought nothing.
 pub const ASKS_MAX: u32 = 10;
 
+/// A message that was asked for so often in vain gives way to others of its sender.
+pub const VAIN_ASKS: u32 = 3;
+
 /// A piece of a joined message that comes within this time after the piece before counts as
 /// late or repeated; where pieces came at longer intervals before, within the longest of them.
 /// One that comes after a longer silence means that the message is being sent again: it is

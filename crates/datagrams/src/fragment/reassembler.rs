@@ -3,7 +3,7 @@
 use super::{
     ASK_AFTER_US, ASK_WITHIN_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES,
     Fragment, GAP_MAX_US, JOINED_BYTES_MAX, JOINED_MAX, JOINED_US, LATE_US, Missing,
-    SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX, TRIP_PARTS,
+    SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX, TRIP_PARTS, VAIN_ASKS,
 };
 use crate::codec::Endpoint;
 use crate::counters::{Counters, DropReason, NetEvent};
@@ -34,7 +34,7 @@ pub(super) struct Set<E> {
     /// The longest time between two new pieces so far, up to [`GAP_MAX_US`].
     gap: u64,
     /// How many requests were sent since then.
-    asks: u32,
+    pub(super) asks: u32,
     /// How long a round trip took when a request left last; 0 if none did, or nobody knew.
     trip: u64,
     /// When the reassembler looks at it next: its key among the timers.
@@ -156,25 +156,32 @@ impl<E: Endpoint> Unfinished<E> {
         set
     }
 
-    /// Drops the oldest messages other than `newest` until all bounds hold. `newest` alone
+    /// Drops messages until all bounds hold, after a piece of the message `present`, which alone
     /// never exceeds them.
-    fn evict(&mut self, newest: u64, counters: &Counters) {
-        let from = self.sets[&newest].key.from;
-        loop {
-            let usage = self.by_sender[&from];
+    ///
+    /// Of one sender the oldest stay, so that they are completed, unless they were asked for in vain
+    /// several times. If they gave way to the youngest, and more came than there is room for, then
+    /// the pieces that were asked for would come to messages that have been dropped meanwhile, make
+    /// them the youngest, and have them asked for once more: for ever, and as fast as the path
+    /// carries it. Of many senders the oldest go, so that a few cannot keep out the others.
+    fn evict(&mut self, present: u64, counters: &Counters) {
+        let from = self.sets[&present].key.from;
+        while let Some(usage) = self.by_sender.get(&from) {
             let sender_full = usage.sets > SENDER_SETS_MAX || usage.bytes > SENDER_BYTES_MAX;
             let full = self.sets.len() > SETS_MAX || self.bytes > BYTES_MAX;
-            let oldest = self
-                .sets
-                .iter()
-                .find(|&(&number, set)| number != newest && (set.key.from == from || !sender_full));
-            match oldest {
-                Some((&number, _)) if sender_full || full => {
-                    self.take(number);
-                    counters.count(NetEvent::SetEvicted);
-                }
-                _ => return,
-            }
+            let mut others = self.sets.iter().filter(|(number, _)| **number != present);
+            let victim = if sender_full {
+                let is_vain = |set: &Set<E>| set.key.from == from && set.asks >= VAIN_ASKS;
+                let vain = others.find(|(_, set)| is_vain(set));
+                vain.or_else(|| self.sets.iter().rfind(|(_, set)| set.key.from == from))
+            } else if full {
+                others.next()
+            } else {
+                None
+            };
+            let Some((&number, _)) = victim else { return };
+            self.take(number);
+            counters.count(NetEvent::SetEvicted);
         }
     }
 }

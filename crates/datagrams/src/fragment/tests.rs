@@ -4,7 +4,7 @@ use super::*;
 use crate::counters::{Counters, DropReason, NetEvent};
 use crate::toy::End;
 use seeds::stream;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -660,20 +660,25 @@ fn evicted(of: &Reassembler) -> u64 {
 }
 
 #[test]
-fn one_sender_too_many_messages_of_which_are_unfinished_loses_its_own_oldest() {
+fn of_one_sender_too_many_messages_of_which_are_unfinished_the_oldest_stay() {
     let mut receiver = reassembler();
     unfinished(&mut receiver, client(2), 0, 0, 10);
     let most = SENDER_SETS_MAX as u64;
     (0..most).for_each(|digest| unfinished(&mut receiver, client(1), digest, 0, 10));
     assert_eq!((held(&receiver).len(), evicted(&receiver)), (1 + SENDER_SETS_MAX, 0));
     unfinished(&mut receiver, client(1), most, 0, 10);
-    let expected = (1..=most).map(|digest| (client(1), digest));
-    assert_eq!(held(&receiver), [(client(2), 0)].into_iter().chain(expected).collect::<Vec<_>>());
+    let expected = || (0..most).map(|digest| (client(1), digest));
+    assert_eq!(held(&receiver), [(client(2), 0)].into_iter().chain(expected()).collect::<Vec<_>>());
     assert_eq!(evicted(&receiver), 1);
+    // One that was asked for in vain again and again gives way.
+    receiver.clients.sets.values_mut().for_each(|set| set.asks = VAIN_ASKS);
+    unfinished(&mut receiver, client(1), most, 0, 10);
+    let expected = expected().skip(1).chain([(client(1), most)]);
+    assert_eq!(held(&receiver), [(client(2), 0)].into_iter().chain(expected).collect::<Vec<_>>());
 }
 
 #[test]
-fn one_sender_too_many_bytes_of_which_are_unfinished_loses_its_own_oldest() {
+fn of_one_sender_too_many_bytes_of_which_are_unfinished_the_oldest_stay() {
     let mut receiver = reassembler();
     unfinished(&mut receiver, client(2), 0, 0, STRIDE);
     let pieces = (SENDER_BYTES_MAX / STRIDE / 4) as u16;
@@ -681,10 +686,36 @@ fn one_sender_too_many_bytes_of_which_are_unfinished_loses_its_own_oldest() {
         (0..pieces).for_each(|at| unfinished(&mut receiver, client(1), digest, at, STRIDE));
     }
     assert_eq!((held(&receiver).len(), evicted(&receiver)), (5, 0));
-    // The message that grows is not evicted, although it is the oldest.
-    unfinished(&mut receiver, client(1), 0, pieces, 1);
-    assert_eq!(held(&receiver), [(2, 0), (1, 0), (1, 2), (1, 3)].map(|(of, at)| (client(of), at)));
+    unfinished(&mut receiver, client(1), 1, pieces, 1);
+    assert_eq!(held(&receiver), [(2, 0), (1, 0), (1, 1), (1, 2)].map(|(of, at)| (client(of), at)));
     assert_eq!(evicted(&receiver), 1);
+}
+
+#[test]
+fn more_messages_at_once_than_there_is_room_for_are_joined_one_after_the_other() {
+    const MESSAGES: u64 = 3 * SENDER_SETS_MAX as u64;
+    let (mut sender, mut receiver) = (fragmenter(), reassembler());
+    let messages: Vec<_> = (0..MESSAGES).map(|seed| message(seed, 60_000)).collect();
+    let mut on_the_way: Vec<Piece> =
+        messages.iter().flat_map(|it| split(&mut sender, it)).collect();
+    fastrand::Rng::with_seed(7).shuffle(&mut on_the_way);
+    let needed = on_the_way.len();
+    let (mut on_the_way, mut now, mut arrived, mut joined) = (VecDeque::from(on_the_way), 0, 0, 0);
+    // The path carries a piece in 100 µs, and what is asked for waits behind what was sent before.
+    while let Some(piece) = on_the_way.pop_front() {
+        now += 100;
+        arrived += 1;
+        joined += usize::from(insert(&mut receiver, now, peer(1), &piece).is_some());
+        let mut missing = Vec::new();
+        receiver.poll(now, |_| 0, |_, _, it| missing.push(it));
+        for it in missing {
+            sender.resend(now, (Some(1), DATAGRAM), &it, |_, Fragment { cut, index, bytes }| {
+                on_the_way.push_back((cut, index, bytes.to_vec()));
+            });
+        }
+        assert!(arrived < 20 * needed, "{joined} messages joined, and no end of pieces");
+    }
+    assert!(joined >= SENDER_SETS_MAX, "{joined} messages joined of {arrived} pieces");
 }
 
 #[test]
