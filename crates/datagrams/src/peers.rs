@@ -34,6 +34,8 @@ struct Noted {
     elsewhere: Mutex<Option<SocketAddr>>,
     /// Whether it has moved since the loop looked.
     moved: AtomicBool,
+    /// Whether its address is settled.
+    settled: AtomicBool,
 }
 
 /// What has passed between this process and a peer in some time.
@@ -100,8 +102,30 @@ impl Peers {
         Contact { sent: take(sent), heard: take(heard), elsewhere }
     }
 
-    /// From now on the peer is reached at `address`.
+    /// From now on the peer is reached at `address`, unless its address is settled.
     pub(crate) fn move_to(&self, peer: usize, address: SocketAddr) {
+        if !self.is_settled(peer) {
+            self.put(peer, address);
+        }
+    }
+
+    /// From now on the peer is reached at `address`, whatever is found out of it. Returns whether that
+    /// is another one than before.
+    pub(crate) fn settle(&self, peer: usize, address: SocketAddr) -> bool {
+        self.contacts[peer].settled.store(true, Ordering::Relaxed);
+        let is_news = self.with(|all| all[peer] != address);
+        if is_news {
+            self.put(peer, address);
+        }
+        is_news
+    }
+
+    /// Whether the address of the peer is settled.
+    pub(crate) fn is_settled(&self, peer: usize) -> bool {
+        self.contacts[peer].settled.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, peer: usize, address: SocketAddr) {
         self.present.write().expect("no thread panics with it")[peer] = address;
         self.contacts[peer].moved.store(true, Ordering::Relaxed);
         self.any_moved.store(true, Ordering::Release);
@@ -141,6 +165,17 @@ mod tests {
         assert!(peers.take_contact(1).heard);
         peers.note_heard(1, home);
         assert_eq!(peers.take_contact(1).elsewhere, Some(home));
+    }
+
+    #[test]
+    fn a_settled_address_stays_until_another_one_is_settled() {
+        let peers = Peers::new(vec![UNKNOWN, address("10.0.0.1:7")]);
+        assert!(!peers.settle(1, address("10.0.0.1:7")) && !peers.take_moved(1), "it is there");
+        assert!(peers.is_settled(1) && !peers.is_settled(0));
+        peers.move_to(1, address("10.0.0.8:7"));
+        assert!(!peers.take_moved(1), "whatever its name says");
+        assert!(peers.settle(1, address("10.0.0.9:7")) && peers.take_moved(1));
+        assert_eq!(peers.with(|all| all[1]), address("10.0.0.9:7"));
     }
 
     #[test]

@@ -46,8 +46,34 @@ impl<C: Codec> PeerBook<C> {
         self.0.peers.take_contact(peer)
     }
 
-    /// From now on datagrams to this peer go to `address`. What its path carries is found out
-    /// anew.
+    /// How many peers there are.
+    pub fn len(&self) -> usize {
+        self.0.peers.with(<[SocketAddr]>::len)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same as [`PeerBook::move_to`], and whatever is found out of this peer later moves it no
+    /// more. Returns whether the address is another one than before.
+    pub fn settle(&self, peer: usize, address: SocketAddr) -> bool {
+        let is_news = self.0.peers.settle(peer, address);
+        if is_news {
+            self.0.paths.note_move();
+            self.0.wakeup.wake();
+        }
+        is_news
+    }
+
+    /// Whether the address of this peer is settled.
+    pub fn is_settled(&self, peer: usize) -> bool {
+        self.0.peers.is_settled(peer)
+    }
+
+    /// From now on datagrams to this peer go to `address`, unless that is settled. What its path
+    /// carries is found out anew.
     pub fn move_to(&self, peer: usize, address: SocketAddr) {
         self.0.peers.move_to(peer, address);
         self.0.paths.note_move();
