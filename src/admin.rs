@@ -19,7 +19,7 @@ use crate::message::{
     ClientMessage, MemberChange, MembersAnswer, MembersQuery, Observer, Obstacle, Wish,
 };
 use crate::quorum::ReplicaSet;
-use crate::types::{ReplicaId, Time, replicas};
+use crate::types::{Address, ReplicaId, Time, replicas};
 use std::fmt::Write as _;
 
 /// After so long replicas are asked again, in microseconds.
@@ -47,21 +47,36 @@ impl Task {
     /// What is wrong with them, as one line.
     pub fn read(words: &[String], forced: bool) -> Result<Task, String> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let change: fn(ReplicaId) -> MemberChange = match words[..] {
+        let change = match words[..] {
             ["members"] if forced => return Err("--force: only with a change of members".into()),
             ["members"] => return Ok(Task::Members),
-            ["add", _] => MemberChange::Add,
-            ["replace", _] => MemberChange::Replace,
-            ["remove", _] => MemberChange::Remove,
+            ["add", id] => MemberChange::Add(read_id(id)?),
+            ["replace", id] => MemberChange::Replace(read_id(id)?),
+            ["remove", id] => MemberChange::Remove(read_id(id)?),
+            ["move", id, to] => MemberChange::Move(read_id(id)?, read_address(to)?),
             _ => {
                 return Err(format!(
-                    "--admin {}: it takes members, add ID, replace ID or remove ID",
+                    "--admin {}: it takes members, add ID, replace ID, remove ID or move ID \
+                     ADDRESS:PORT",
                     words.join(" ")
                 ));
             }
         };
-        let id = words[1].parse().map_err(|_| format!("{}: not a replica's id", words[1]))?;
-        Ok(Task::Change { change: change(ReplicaId(id)), forced })
+        Ok(Task::Change { change, forced })
+    }
+}
+
+fn read_id(word: &str) -> Result<ReplicaId, String> {
+    word.parse().map(ReplicaId).map_err(|_| format!("{word}: not a replica's id"))
+}
+
+fn read_address(word: &str) -> Result<Address, String> {
+    let address = word.parse().map(Address).map_err(|_| {
+        format!("{word}: not an address and a port, as 10.0.0.9:7000 or [fd00::9]:7000")
+    })?;
+    match address.is_of_a_host() {
+        true => Ok(address),
+        false => Err(format!("{word}: no replica can be reached there")),
     }
 }
 
@@ -185,6 +200,7 @@ fn is_made(change: MemberChange, from: &Configuration, to: &Configuration) -> bo
         MemberChange::Remove(_) => directory(to).is_none(),
         MemberChange::Add(_) => directory(from).is_none() && directory(to).is_some(),
         MemberChange::Replace(_) => directory(to).is_some() && directory(to) != directory(from),
+        MemberChange::Move(id, at) => to.member(id).is_some_and(|it| it.address == Some(at)),
     }
 }
 
@@ -211,6 +227,9 @@ fn in_words(change: MemberChange, obstacle: Obstacle) -> String {
                  configuration, or there are seven or more"
             ),
             MemberChange::Replace(_) => format!("replica {id} is no member: add it"),
+            MemberChange::Move(..) => {
+                format!("replica {id} cannot be moved: it is no member, or is there already")
+            }
             MemberChange::Remove(_) => {
                 format!("replica {id} cannot be removed: it is no member, or the only one")
             }
@@ -237,11 +256,19 @@ fn listed(heard: ReplicaSet) -> String {
 /// What is shown of the members. `places` are the addresses of the replicas, by id.
 pub fn shown(answer: &MembersAnswer, places: &[String]) -> String {
     let MembersAnswer { configuration, heard, observers, applied, .. } = answer;
-    let place = |id: ReplicaId| places.get(id.index()).map_or("", String::as_str);
-    let width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
     let Some(configuration) = configuration else {
         return "more members than a change may name: they stay as they are\n".into();
     };
+    // M9: whoever has moved is where the members say.
+    let mut places = places.to_vec();
+    for Member { id, address, .. } in configuration.members() {
+        if let Some(Address(at)) = address {
+            places.resize(places.len().max(id.index() + 1), String::new());
+            places[id.index()] = at.to_string();
+        }
+    }
+    let place = |id: ReplicaId| places.get(id.index()).map_or("", String::as_str);
+    let width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
     let mut text = format!("{configuration}; {applied} lines are applied\n");
     let mut row = |id: ReplicaId, directory: u64, what: &str| {
         let at = place(id);
@@ -364,12 +391,21 @@ mod tests {
         let change = MemberChange::Replace(ReplicaId(2));
         assert_eq!(read("replace 2", true), Ok(Task::Change { change, forced: true }));
         assert_eq!(read("members", false), Ok(Task::Members));
+        let to = Address("[fd00::9]:7000".parse().expect("an address"));
+        let change = MemberChange::Move(ReplicaId(2), to);
+        let task = Ok(Task::Change { change, forced: false });
+        assert_eq!(read("move 2 [fd00::9]:7000", false), task);
+        assert_eq!(change.to_string(), "move 2 [fd00::9]:7000");
         for (text, forced, what) in [
             ("members", true, "--force"),
             ("members 2", false, "it takes members, add ID"),
             ("replace", false, "it takes members"),
             ("replace two", false, "two: not a replica's id"),
             ("remove 300", false, "300: not a replica's id"),
+            ("move 2", false, "or move ID ADDRESS:PORT"),
+            ("move 2 here", false, "here: not an address and a port"),
+            ("move 2 0.0.0.0:7000", false, "no replica can be reached there"),
+            ("move 2 10.0.0.9:0", false, "no replica can be reached there"),
         ] {
             let said = read(text, forced).expect_err(text);
             assert!(said.contains(what), "{text}: {said}");
@@ -391,5 +427,11 @@ mod tests {
              replica 2  10.0.0.13:7001  directory 000000000000000c  member, not heard\n\
              replica 1  10.0.0.2:7001   directory 0000000000000009  no vote, at slot 2\n"
         );
+        let to = Some(Address("10.0.0.9:7".parse().expect("an address")));
+        let member = Member { address: to, ..*started().member(ReplicaId(0)).expect("one") };
+        let moved = started().with(member).expect("it moves");
+        let all = MembersAnswer { heard, ..answer(true, &moved) };
+        let text = shown(&all, &places);
+        assert!(text.contains("\nreplica 0  10.0.0.9:7      directory"), "{text}");
     }
 }

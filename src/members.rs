@@ -57,8 +57,17 @@ pub struct Member {
     pub id: ReplicaId,
     /// The data directory that votes. A replica that has lost its disk has another one.
     pub directory: DirectoryId,
-    /// Where it is reached, if the cluster files need not say so.
+    /// Where it is reached, if it is no longer where the cluster files say (M9).
     pub address: Option<Address>,
+}
+
+/// Where a member is that has moved since the cluster began (M9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Moved {
+    /// The member.
+    pub id: ReplicaId,
+    /// Where it is reached now.
+    pub to: Address,
 }
 
 /// The members from one change of the log to the next.
@@ -130,6 +139,11 @@ impl Configuration {
         self.members.iter().find(|member| member.id == id)
     }
 
+    /// The members that have moved, and where they are (M9).
+    pub fn moved(&self) -> impl Iterator<Item = Moved> {
+        self.members.iter().filter_map(|it| Some(Moved { id: it.id, to: it.address? }))
+    }
+
     /// Whether this directory is a member, at this place.
     pub fn is_member(&self, id: ReplicaId, directory: DirectoryId) -> bool {
         self.member(id).is_some_and(|member| member.directory == directory)
@@ -180,10 +194,10 @@ impl Configuration {
     }
 
     /// Whether `next` may follow this configuration by one change: it has the next number, and one
-    /// member was added, removed, or replaced by another directory (M1).
+    /// member was added, removed, replaced by another directory (M1), or has moved (M9).
     pub fn may_become(&self, next: &Configuration) -> bool {
         let gone = |from: &Configuration, to: &Configuration| {
-            from.members.iter().filter(|it| !to.is_member(it.id, it.directory)).count()
+            from.members.iter().filter(|it| to.member(it.id) != Some(it)).count()
         };
         let (left, come) = (gone(self, next), gone(next, self));
         self.is_followed_by(next)
@@ -198,8 +212,8 @@ impl Configuration {
         self.number.checked_add(1) == Some(next.number)
     }
 
-    /// The configuration after a change that adds `member`, or puts its directory in the place of
-    /// the one that its id had. None where that is not one change.
+    /// The configuration after a change that adds `member`, puts its directory in the place of the one
+    /// that its id had, or moves it. None where that is not one change.
     pub fn with(&self, member: Member) -> Option<Configuration> {
         let mut members = self.members.to_vec();
         members.retain(|it| it.id != member.id);
@@ -301,6 +315,11 @@ mod tests {
         Member { id: ReplicaId(id), directory: DirectoryId(directory), address: None }
     }
 
+    fn at(id: u8, address: &str) -> Member {
+        let address = Some(Address(address.parse().expect("an address")));
+        Member { address, ..member(id, u64::from(id)) }
+    }
+
     fn started(n: u64) -> Configuration {
         Configuration::started(&(0..n).map(DirectoryId).collect::<Vec<_>>())
     }
@@ -375,6 +394,8 @@ mod tests {
             (three.without(ReplicaId(1)), true),
             (three.with(member(2, 2)), false),
             (three.without(ReplicaId(5)), false),
+            (three.with(at(2, "10.0.0.9:7")), true),
+            (three.with(at(3, "10.0.0.9:7")), true),
             (started(1).without(ReplicaId(0)), false),
             (started(7).with(member(7, 7)), false),
         ] {
@@ -384,6 +405,9 @@ mod tests {
         assert!(!three.may_become(&other), "another number");
         assert!(replaced.may_become(&other), "the new one was removed");
         assert!(!replaced.may_become(&of(2, &[0, 3])), "one was replaced and one removed");
+        let moved = three.with(at(2, "10.0.0.9:7")).unwrap();
+        assert_eq!(moved.with(at(2, "10.0.0.9:7")), None, "it is there");
+        assert!(!moved.may_become(&of(2, &[0, 2])), "one has moved back, and one was removed");
         assert!(!three.is_member(ReplicaId(2), DirectoryId(77)));
         assert!(replaced.is_member(ReplicaId(2), DirectoryId(77)));
     }

@@ -316,6 +316,13 @@ pub struct Address(pub SocketAddr);
 pub(crate) const ADDRESS_BYTES: usize = 1 + 16 + 2;
 
 impl Address {
+    /// Whether a host may be reached there, as far as an address tells.
+    pub fn is_of_a_host(self) -> bool {
+        let ip = self.0.ip().to_canonical();
+        let is_everywhere = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+        self.0.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_everywhere
+    }
+
     /// The kind of address (0: none, 4, 6), the host in the order of the network, and the port,
     /// little endian. What is not used is zeros, so one address has one form.
     pub(crate) fn to_bytes(address: Option<Address>) -> [u8; ADDRESS_BYTES] {

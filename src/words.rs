@@ -5,14 +5,14 @@
 
 use crate::client::Outcome;
 use crate::machine::Response;
-use crate::members::Configuration;
+use crate::members::{Configuration, Moved};
 use crate::message::{
     Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, MembersQuery, Message,
     Ready, Request, Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, VoteAim,
 };
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::learner;
-use crate::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
+use crate::types::{Address, Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use crate::values::Values;
 
 /// The largest number of values that are listed. More are counted.
@@ -323,6 +323,10 @@ pub fn answer(answer: &Answer) -> String {
                 number => format!(", in configuration {number}"),
             };
             format!("mark for read {read}: accepted below {mark}{among}")
+        }
+        Answer::Moved(moved) => {
+            let all = moved.iter().map(|Moved { id, to: Address(at) }| format!("{id} to {at}"));
+            format!("moved: {}", all.collect::<Vec<_>>().join(", "))
         }
         Answer::Members(members) => match &members.configuration {
             Some(configuration) => format!("members: {configuration}"),

@@ -18,9 +18,9 @@ const FAMILIES: &str = "SELWDMI";
 /// Families whose rules each need a golden script.
 const SCRIPTED: &str = "SELM";
 
-/// What have none: the stage on which scripts play has no data directories, and one process for
-/// each replica.
-const UNSCRIPTED: [&str; 3] = ["S8", "S9", "S12"];
+/// What have none: the stage on which scripts play has no data directories, one process for each
+/// replica, and no addresses.
+const UNSCRIPTED: [&str; 4] = ["S8", "S9", "S12", "M9"];
 
 /// Folders of scripts that are of no rule: the normal case, and what `why` says.
 const UNRULED: [&str; 2] = ["normal/", "why/"];

@@ -8,9 +8,10 @@ use command_line::{
 use log::LevelFilter;
 use multipaxos::admin::{Task, told};
 use multipaxos::config::{ClusterFile, F_MAX, cause};
+use multipaxos::message::MemberChange;
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::admin::{self, Ended};
-use multipaxos::runtime::ask;
+use multipaxos::runtime::ask::{self, Asked};
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
@@ -18,7 +19,7 @@ use multipaxos::runtime::process::entropy;
 use multipaxos::runtime::trust::Trust;
 use multipaxos::runtime::{requests, snapshot, terminal, trace};
 use multipaxos::survey::{Health, table};
-use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
+use multipaxos::types::{Address, ClientId, NUMBER_MAX, Slot};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::exit;
@@ -103,8 +104,8 @@ struct Options {
     /// it needs a quorum; with --follow: say when all these are printed, and go on
     #[argh(switch)]
     read: bool,
-    /// send no lines, and show or change who the members are: members, add ID, replace ID or remove
-    /// ID; with the cluster's key, if there is one (default: none)
+    /// send no lines, and show or change who the members are: members, add ID, replace ID, remove ID
+    /// or move ID ADDRESS:PORT; with the cluster's key, if there is one (default: none)
     #[argh(option, arg_name = "TASK")]
     admin: Option<String>,
     /// what follows --admin
@@ -211,6 +212,12 @@ fn main() {
     let (ends, reads) = (!options.follow, options.read);
     let format = options.format.unwrap_or_default();
     let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
+    if let Some(Task::Change { change: MemberChange::Move(_, Address(to)), .. }) = task
+        && to.is_ipv6() != ran_with.config.is_ipv6()
+    {
+        let family = if to.is_ipv6() { "IPv4" } else { "IPv6" };
+        usage_error(format!("--admin move: {to}: all replicas of this cluster use {family}"));
+    }
     let ran = if let Some(task) = task {
         administer(&ran_with, &ending, task)
     } else if options.status {
@@ -344,8 +351,7 @@ fn places(options: &ClientOptions) -> Vec<String> {
 
 /// Shows how the cluster is. Returns the exit code.
 fn status(options: &ClientOptions, ending: &Ending, as_json: bool) -> io::Result<i32> {
-    let Some(report) = ask::run(options, ending)? else { return Ok(EXIT_FAILED) };
-    let places = places(options);
+    let Some(Asked { report, places }) = ask::run(options, ending)? else { return Ok(EXIT_FAILED) };
     let shown =
         if as_json { table::json(&report, &places) } else { table::table(&report, &places) };
     // A reader that has closed stdout wants the exit code alone.

@@ -374,6 +374,8 @@ impl Client {
             | Answer::Log(_)
             | Answer::Mark { .. }
             | Answer::Members(_) => {}
+            // Whoever sends for this role looks at it.
+            Answer::Moved(_) => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(from, ballot);
                 if self.awaits(session, seq) {
@@ -448,7 +450,8 @@ impl Client {
             | Answer::Usage(_)
             | Answer::Log(_)
             | Answer::Mark { .. }
-            | Answer::Members(_) => false,
+            | Answer::Members(_)
+            | Answer::Moved(_) => false,
         }
     }
 

@@ -4,6 +4,7 @@ use super::follow::{Excerpt, FollowQuery};
 use super::members::{MembersAnswer, MembersQuery};
 use super::status::{Status, StatusQuery, Usage};
 use crate::machine::Response;
+use crate::members::Moved;
 use crate::quorum::ReplicaSet;
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
@@ -135,6 +136,9 @@ pub enum Answer {
     Usage(Box<Usage>),
     /// A piece of the chat log.
     Log(Box<Excerpt>),
+    /// Where the members are that have moved (M9): before a welcome, if any has. At most
+    /// [`CHANGE_MEMBERS_MAX`](crate::members::CHANGE_MEMBERS_MAX).
+    Moved(Vec<Moved>),
     /// Every slot that the sender's acceptor has accepted, and that may be chosen, lies below
     /// `mark`. Only a replica with a vote says so, while a quorum hears it (E5).
     Mark {

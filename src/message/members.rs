@@ -2,7 +2,7 @@
 
 use crate::members::Configuration;
 use crate::quorum::ReplicaSet;
-use crate::types::{DirectoryId, ReplicaId, Slot};
+use crate::types::{Address, DirectoryId, ReplicaId, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -38,13 +38,18 @@ pub enum MemberChange {
     Replace(ReplicaId),
     /// The replica is a member no more.
     Remove(ReplicaId),
+    /// The member is reached at another address from now on (M9).
+    Move(ReplicaId, Address),
 }
 
 impl MemberChange {
     /// The replica that it is about.
     pub fn replica(self) -> ReplicaId {
         match self {
-            MemberChange::Add(id) | MemberChange::Replace(id) | MemberChange::Remove(id) => id,
+            MemberChange::Add(id)
+            | MemberChange::Replace(id)
+            | MemberChange::Remove(id)
+            | MemberChange::Move(id, _) => id,
         }
     }
 }
@@ -127,6 +132,7 @@ impl fmt::Display for MemberChange {
             MemberChange::Add(id) => write!(f, "add {id}"),
             MemberChange::Replace(id) => write!(f, "replace {id}"),
             MemberChange::Remove(id) => write!(f, "remove {id}"),
+            MemberChange::Move(id, Address(at)) => write!(f, "move {id} {at}"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub use outbox::{
 };
 
 use crate::aside::NotState;
-use crate::members::Configuration;
+use crate::members::{Configuration, Moved};
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{
@@ -276,6 +276,8 @@ pub enum Notice {
         /// handed over.
         successor: Option<Ballot>,
     },
+    /// A member has moved (M9): from now on what goes to it goes there.
+    Moved(Moved),
 }
 
 /// Whose decided logs differ from this replica's (S11).

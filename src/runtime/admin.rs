@@ -2,6 +2,7 @@
 
 use super::asker::Asker;
 use super::client::ClientOptions;
+use super::names;
 use super::process::{Clock, LOOK, entropy};
 use crate::admin::{Admin, Outcome, Task};
 use crate::message::Answer;
@@ -56,6 +57,10 @@ pub fn run(options: &ClientOptions, ending: &Ending, task: Task) -> io::Result<E
         let sleep = Duration::from_micros(admin.deadline().since_us(now));
         for incoming in asker.take(sleep.min(LOOK))? {
             if let Incoming::Answer { answer: Answer::Members(members), .. } = incoming {
+                // M9: the leader may be one that has moved.
+                let moved: Vec<_> =
+                    members.configuration.iter().flat_map(|it| it.moved()).collect();
+                names::follow_moves(asker.peers(), None, &moved);
                 admin.take(clock.now(), *members);
             }
         }

@@ -9,6 +9,7 @@ use super::process::{Clock, LOOK};
 use crate::message::ClientMessage;
 use crate::net::Incoming;
 use crate::survey::{Report, Survey};
+use crate::types::replicas;
 use command_line::ending::Ending;
 use std::io;
 use std::time::Duration;
@@ -16,12 +17,21 @@ use std::time::Duration;
 /// How long a round of questions may take, unless the user says otherwise.
 const LIMIT_US: u64 = 1_000_000;
 
+/// What came of a round of questions.
+#[derive(Debug)]
+pub struct Asked {
+    /// How the replicas are.
+    pub report: Report,
+    /// Where they were asked, by id: some may have moved (M9).
+    pub places: Vec<String>,
+}
+
 /// Asks all replicas. `None` if a signal came first.
 ///
 /// # Errors
 ///
 /// When the socket or a thread cannot be had.
-pub fn run(options: &ClientOptions, ending: &Ending) -> io::Result<Option<Report>> {
+pub fn run(options: &ClientOptions, ending: &Ending) -> io::Result<Option<Asked>> {
     let mut asker = Asker::new(options, "status")?;
     let clock = Clock::start();
     let limit_us = options.timeout_us.unwrap_or(LIMIT_US);
@@ -31,7 +41,9 @@ pub fn run(options: &ClientOptions, ending: &Ending) -> io::Result<Option<Report
         let due = survey.due(now);
         asker.send(due.into_iter().map(|(to, query)| (to, ClientMessage::Status(query))));
         if survey.is_over() {
-            return Ok(Some(survey.report()));
+            let place = |id| asker.place(id).to_string();
+            let places = replicas(options.config.places()).map(place).collect();
+            return Ok(Some(Asked { report: survey.report(), places }));
         }
         let sleep = Duration::from_micros(survey.deadline().since_us(now));
         for incoming in asker.take(sleep.min(LOOK))? {

@@ -5,7 +5,7 @@ use super::client::ClientOptions;
 use super::connection::Connection;
 use super::process::entropy;
 use crate::message::ClientMessage;
-use crate::net::{Endpoint, Incoming, Outgoing};
+use crate::net::{Endpoint, Incoming, Outgoing, PeerBook};
 use crate::types::{BootId, ReplicaId};
 use interleavings::threads::RecvTimeoutError;
 use std::io;
@@ -49,6 +49,11 @@ impl Asker {
     /// The longest datagram that the path to this replica carries, as far as is known.
     pub(super) fn length(&self, to: ReplicaId) -> usize {
         self.0.outlet.length(Endpoint::Replica(to))
+    }
+
+    /// Where the replicas are.
+    pub(super) fn peers(&self) -> &PeerBook {
+        &self.0.peers
     }
 
     /// Where a replica is.

@@ -8,7 +8,7 @@ use super::names;
 use super::process::LOOK;
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
-use crate::message::Party;
+use crate::message::{Answer, Party};
 use crate::net::frame::{ClusterCell, Guard, Identity};
 use crate::net::{
     BoundSocket, Deliver, Incoming, Network, NetworkConfig, Outgoing, Outlet, PeerBook, StopHandle,
@@ -84,7 +84,7 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
         let outlet = network.outlet(derive_seed(options.seed, purpose));
         let patience = network.patience();
         let (to, inbox) = bounded(INBOX_BATCHES_MAX);
-        let answers = Answers { to: to.clone(), batch: Vec::new() };
+        let answers = Answers { to: to.clone(), batch: Vec::new(), peers: peers.clone() };
         threads::spawn("network", move || {
             if let Err(error) = network.run(answers) {
                 fail(format!("client: network: {error}"));
@@ -151,14 +151,18 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
     }
 }
 
-/// Takes answers from the network to the role.
+/// Takes answers from the network to the role, and follows members that have moved.
 struct Answers<I> {
     to: Sender<Vec<I>>,
     batch: Vec<I>,
+    peers: PeerBook,
 }
 
 impl<I: From<Incoming>> Deliver<Incoming> for Answers<I> {
     fn deliver(&mut self, incoming: Incoming) {
+        if let Incoming::Answer { answer: Answer::Moved(moved), .. } = &incoming {
+            return names::follow_moves(&self.peers, None, moved);
+        }
         self.batch.push(incoming.into());
     }
 

@@ -79,7 +79,7 @@ impl Launcher {
         Post::new(
             self.settings.id,
             Router::new(self.links.clone(), network.counters(), here),
-            network.outlet(derive_seed(self.seed, name)),
+            (network.outlet(derive_seed(self.seed, name)), network.peer_book()),
             self.crash_after_accepts.filter(|_| proposes),
         )
         .tells(self.main.clone())

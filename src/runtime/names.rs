@@ -14,7 +14,9 @@
 
 use super::process::LOOK;
 use crate::config::{ClusterFile, Config, ConfigError, UNKNOWN};
+use crate::members::Moved;
 use crate::net::PeerBook;
+use crate::types::{Address, ReplicaId};
 use command_line::ending::Ending;
 use datagrams::peers::Contact;
 use interleavings::threads::{self, Receiver, RecvTimeoutError, Sender, bounded};
@@ -161,6 +163,10 @@ fn run(file: &ClusterFile, mut watched: Vec<Peer>, peers: &PeerBook, stopped: &R
     while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
         for peer in &mut watched {
             let replica = peer.replica;
+            if peers.is_settled(replica) {
+                // M9: the members say where it is.
+                continue;
+            }
             let (address, contact) = (peers.address(replica), peers.take_contact(replica));
             if !peer.is_due(us_since(began), address, contact) {
                 continue;
@@ -195,6 +201,18 @@ fn run(file: &ClusterFile, mut watched: Vec<Peer>, peers: &PeerBook, stopped: &R
                 }
                 Verdict::Stays => {}
             }
+        }
+    }
+}
+
+/// M9: members have moved. What goes to them goes there, whatever the cluster file says. Says so.
+/// `own`: the replica that this process is, if it is one.
+pub(super) fn follow_moves(peers: &PeerBook, own: Option<ReplicaId>, moved: &[Moved]) {
+    for Moved { id, to: Address(at) } in moved {
+        let has_row = id.index() < peers.len() && Some(*id) != own;
+        if has_row && peers.settle(id.index(), *at) {
+            let whose = own.map_or(String::new(), |me| format!("replica {me}: "));
+            log::info!("{whose}replica {id} has moved to {at}");
         }
     }
 }

@@ -5,13 +5,14 @@
 //! role and turn. A full channel loses the batch and counts it.
 
 use super::last_words;
+use super::names;
 use super::questions::Questions;
 use crate::message::{
     Answer, ClientMessage, LostState, Message, Status, StatusQuery, ToAcceptor, VoteAim,
 };
 use crate::net::Deliver;
-use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
+use crate::net::{Outlet, PeerBook};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::survey::NOWHERE;
 use crate::types::{Address, Ballot, ReplicaId, Time};
@@ -189,7 +190,8 @@ impl Router {
             Notice::Start(_)
             | Notice::LostState(_)
             | Notice::Diverged(_)
-            | Notice::MayEnd { .. } => {
+            | Notice::MayEnd { .. }
+            | Notice::Moved(_) => {
                 unreachable!("it is taken before it is routed")
             }
         }
@@ -325,6 +327,8 @@ pub struct Post {
     router: Router,
     /// To the network.
     outlet: Outlet,
+    /// Where the other replicas are.
+    peers: PeerBook,
     /// Fault injection, for the proposer's thread: the process dies once this many bursts
     /// with accepts have left. No other message leaves after them, so no process can learn
     /// from this one whether they were chosen.
@@ -352,10 +356,11 @@ impl Post {
     pub fn new(
         me: ReplicaId,
         router: Router,
-        outlet: Outlet,
+        (outlet, peers): (Outlet, PeerBook),
         crash_after_accepts: Option<u32>,
     ) -> Post {
-        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), main: None }
+        let (outgoing, main) = (Vec::new(), None);
+        Post { me, router, outlet, peers, crash_after_accepts, outgoing, main }
     }
 
     /// What the roles have to say to the main thread goes there.
@@ -398,6 +403,10 @@ impl Post {
                         let _ = main.may_end.try_send(successor);
                         self.wake_main();
                     }
+                    continue;
+                }
+                Envelope::Notice(Notice::Moved(moved)) => {
+                    names::follow_moves(&self.peers, Some(self.me), &[moved]);
                     continue;
                 }
                 Envelope::Notice(notice) => {

@@ -13,7 +13,7 @@
 //! **Does not** ask a quorum whether that leader still leads. In the moment of an election one that
 //! does not know yet that it was replaced may lack the newest lines. **Does not** copy sessions or a state machine: see docs/operations.md.
 
-use super::ask;
+use super::ask::{self, Asked};
 use super::client::ClientOptions;
 use super::follow::{How, Reader, read};
 use super::process::{Clock, LOOK};
@@ -57,7 +57,7 @@ pub fn run(options: &ClientOptions, ending: &Ending, file: &Path) -> io::Result<
             return Ok(EXIT_FAILED);
         }
     }
-    let Some(report) = ask::run(&briefly, ending)? else { return Ok(EXIT_FAILED) };
+    let Some(Asked { report, .. }) = ask::run(&briefly, ending)? else { return Ok(EXIT_FAILED) };
     if let Some(differs) = report.faults.iter().find(|fault| matches!(fault, Fault::Differs(_))) {
         say(format!("{differs}: no copy is made: compare the chat logs before anything else"));
         return Ok(EXIT_FAILED);
@@ -92,7 +92,7 @@ fn leaders_end(
     let (clock, mut has_said) = (Clock::start(), false);
     let (_nobody, nothing) = bounded::<()>(1);
     loop {
-        let Some(report) = ask::run(options, ending)? else { return Ok(None) };
+        let Some(Asked { report, .. }) = ask::run(options, ending)? else { return Ok(None) };
         let status = |id: ReplicaId| report.rows[id.index()].status.as_ref();
         if let Some(leader) = report.leads().and_then(status) {
             return Ok(Some(leader.applied));

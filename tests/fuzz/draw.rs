@@ -1,7 +1,7 @@
 //! Draws well-formed messages, values and answers around the state of a role.
 
 use fastrand::Rng;
-use multipaxos::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member};
+use multipaxos::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member, Moved};
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
     Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange, MembersAnswer,
@@ -376,7 +376,7 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..15) {
+    match rng.u8(..16) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
@@ -393,6 +393,11 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
             Answer::Mark { read: rng.u64(..4), mark: slot(rng, around), by }
         }
         14 => Answer::Members(Box::new(members(rng, around))),
+        15 => {
+            let moved = (0..rng.usize(..CHANGE_MEMBERS_MAX))
+                .map(|_| Moved { id: ReplicaId(rng.u8(..around.n as u8)), to: address(rng) });
+            Answer::Moved(moved.collect())
+        }
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
@@ -403,8 +408,13 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
 
 pub(crate) fn members_query(rng: &mut Rng) -> MembersQuery {
     let id = ReplicaId(rng.u8(..REPLICAS_MAX as u8));
-    let changes = [MemberChange::Add(id), MemberChange::Replace(id), MemberChange::Remove(id)];
-    let wish = Wish { base: rng.u16(..3), change: changes[rng.usize(..3)], forced: rng.bool() };
+    let change = match rng.u8(..4) {
+        0 => MemberChange::Add(id),
+        1 => MemberChange::Replace(id),
+        2 => MemberChange::Remove(id),
+        _ => MemberChange::Move(id, address(rng)),
+    };
+    let wish = Wish { base: rng.u16(..3), change, forced: rng.bool() };
     MembersQuery { number: rng.u64(..4), wish: rng.bool().then_some(wish) }
 }
 

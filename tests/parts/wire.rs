@@ -11,7 +11,7 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::machine::Response;
-use multipaxos::members::{Configuration, Member};
+use multipaxos::members::{Configuration, Member, Moved};
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
     HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange,
@@ -273,6 +273,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             })),
         ),
         ("members", answer(Answer::Members(Box::new(members(slot))))),
+        ("moved", answer(Answer::Moved(vec![Moved { id: ReplicaId(2), to: client_address() }]))),
     ]
 }
 
@@ -356,6 +357,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Log(_) => "log",
             Answer::Mark { .. } => "mark",
             Answer::Members(_) => "members",
+            Answer::Moved(_) => "moved",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",

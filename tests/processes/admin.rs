@@ -197,3 +197,55 @@ fn a_cluster_of_one_grows_to_seven_and_goes_on_with_the_others() {
     let logs = place.logs_of(&[1, 2, 3, 4], 8);
     assert!(logs.iter().all(|log| *log == logs[0]), "{logs:?}");
 }
+
+#[test]
+fn a_member_moves_to_another_address_and_old_files_go_on() {
+    for keyed in [false, true] {
+        let place = Place::new(1);
+        let key = place.key("key");
+        let keys: &[&str] = if keyed { &["--key_file", &key] } else { &[] };
+        let mut cluster = place.cluster_with(keys);
+        let load = Load::begin(&place, keys);
+        let mut completed = load.more(50);
+        // Its host is another one from now on. Only its own file says where.
+        cluster.remove(2).kill();
+        let file = |name| place.dir.path().join(name);
+        let old = fs::read_to_string(file("config.txt")).expect("a configuration");
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let to = port.local_addr().expect("it is bound");
+        drop(port);
+        let mut lines: Vec<String> = old.lines().map(str::to_owned).collect();
+        lines[2] = format!("127.0.0.1 {}", to.port());
+        fs::write(file("new.txt"), lines.join("\n")).expect("a newer one");
+        let new = file("new.txt");
+        let of_new = ["--config_path", new.to_str().expect("UTF-8")];
+        cluster.push(place.replica_with(2, &[keys, &of_new].concat()));
+        let admin = |args: &[&str]| place.changes(&[args, keys].concat());
+        let shown = admin(&["move", "2", &to.to_string()]);
+        assert!(first_line(&shown).starts_with("configuration 1, of replicas 0, 1, 2;"), "{shown}");
+        until("it is heard there", || {
+            let shown = admin(&["members"]);
+            let mut rows = shown.lines().filter(|row| row.ends_with("  member"));
+            rows.any(|row| row.starts_with(&format!("replica 2  {to}"))).then_some(())
+        });
+        // It is needed.
+        cluster.remove(0).kill();
+        completed.extend(load.more(50));
+        // By an old file and its own log another one finds it. Then that is needed, too.
+        cluster.push(place.restarted(0, keys));
+        completed.extend(load.more(50));
+        cluster.remove(0).kill();
+        completed.extend(load.more(50));
+        until("the report has it", || {
+            let ran = place.say(&[&["--status"], keys].concat(), b"");
+            let is_there = |row: &str| row.contains(&to.to_string()) && row.contains("follow");
+            text(&ran.stdout).lines().any(is_there).then_some(())
+        });
+        cluster.push(place.restarted(1, keys));
+        completed.extend(load.end());
+        let ran = place.say(&[keys, &["--client_id", "9"]].concat(), b"line 0 of 9\n");
+        let (client, seq, slot) = completions(&ran)[0];
+        completed.push(Completed { client, seq, slot: slot as usize });
+        judge(&place, &completed);
+    }
+}

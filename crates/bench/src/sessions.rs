@@ -259,7 +259,8 @@ impl Group {
                 | Answer::Usage(_)
                 | Answer::Log(_)
                 | Answer::Mark { .. }
-                | Answer::Members(_) => {}
+                | Answer::Members(_)
+                | Answer::Moved(_) => {}
                 Answer::Welcome { .. } => {
                     for at in std::mem::take(&mut self.opening) {
                         let input = Input::Answer(from, answer.clone());

@@ -285,7 +285,8 @@ impl Process {
             Notice::Start(_)
             | Notice::LostState(_)
             | Notice::Diverged(_)
-            | Notice::MayEnd { .. } => {
+            | Notice::MayEnd { .. }
+            | Notice::Moved(_) => {
                 unreachable!("the world takes it")
             }
         })

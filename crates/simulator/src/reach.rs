@@ -115,6 +115,8 @@ reach! {
     PlaceFilled = "places_filled",
     /// … as many, with another directory in a lost one's place.
     MemberReplaced = "members_replaced",
+    /// A member has moved, and a leader says so.
+    MemberMoved = "members_moved",
     /// The leader was asked to propose a configuration without itself.
     LeaderRemoved = "leaders_removed",
     /// A copy of a data directory began to run beside the original.
@@ -241,12 +243,13 @@ const GENTLE: [Situation; 15] = [
 ];
 
 /// What needs a seldom fault: no single place is asked for it.
-const SELDOM: [Situation; 16] = [
+const SELDOM: [Situation; 17] = [
     Situation::MembersChanged,
     Situation::MemberRemoved,
     Situation::MemberAdded,
     Situation::PlaceFilled,
     Situation::MemberReplaced,
+    Situation::MemberMoved,
     Situation::LeaderRemoved,
     Situation::Struck,
     Situation::StruckStopped,

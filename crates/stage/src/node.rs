@@ -252,7 +252,8 @@ impl Node {
             Notice::Start(_)
             | Notice::LostState(_)
             | Notice::Diverged(_)
-            | Notice::MayEnd { .. } => {
+            | Notice::MayEnd { .. }
+            | Notice::Moved(_) => {
                 unreachable!("the stage takes it")
             }
         }

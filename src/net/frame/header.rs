@@ -21,7 +21,7 @@ use datagrams::path::receipt::{STAMP_BYTES, Stamp};
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
 /// The version of the format. A receiver takes no other.
-pub const VERSION: u8 = 11;
+pub const VERSION: u8 = 12;
 
 pub use datagrams::{HEADER_BYTES, OVERHEAD_BYTES};
 

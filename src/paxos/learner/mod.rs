@@ -54,7 +54,7 @@ use super::standing::{Memory, Standing, Verdict};
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
-use crate::members::Configuration;
+use crate::members::{Configuration, Moved};
 use crate::message::{
     Answer, Decided, EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, FollowQuery, Heartbeat, Inquiry,
     Leadership, Request, Run, SlotList, Status, StatusQuery, ToLearner, Voter,
@@ -160,6 +160,8 @@ pub struct Learner {
     remind: bool,
     /// Whether the proposer was last told that something waits.
     told_pending: bool,
+    /// The configuration whose addresses the process was told.
+    told_places: u16,
     /// The durable checkpoint that the acceptor was last told of.
     told_durable: Slot,
     /// When everything is told again, and requests are passed on again.
@@ -218,6 +220,7 @@ impl Learner {
             announce: true,
             remind: true,
             told_pending: false,
+            told_places: 0,
             told_durable: execution.durable(),
             execution,
             next_tick: Aside(Time(0)),
@@ -400,12 +403,22 @@ impl Learner {
     fn handle_hello(&mut self, now: Time, origin: Address, out: &mut Outbox) {
         let ballot = self.leader.unwrap_or_default();
         let quorum = self.configuration.quorum();
+        self.tell_who_asks(origin, out);
         if self.peers.is_in_touch(now, self.settings.election_max_us, quorum) {
             let known = self.decisions.marked().max(self.peers.furthest());
             let applied = known.max(self.applied());
             out.answer(origin, Answer::Welcome { applied, ballot });
         } else {
             out.answer(origin, Answer::Leader { ballot });
+        }
+    }
+
+    /// M9: whoever asks goes by a cluster file that may be old. First, so that what it asks next goes to
+    /// the right places.
+    fn tell_who_asks(&self, origin: Address, out: &mut Outbox) {
+        let moved: Vec<Moved> = self.configuration.moved().collect();
+        if !moved.is_empty() {
+            out.answer(origin, Answer::Moved(moved));
         }
     }
 
@@ -417,6 +430,7 @@ impl Learner {
         leadership: Leadership,
         out: &mut Outbox,
     ) {
+        self.tell_who_asks(origin, out);
         let applied = self.applied();
         let decided = catch_up::horizon(&self.decisions, &self.peers).max(applied);
         let hash = self.execution.history().below(query.below);
@@ -427,6 +441,7 @@ impl Learner {
     /// A follower asks for a piece of the chat log. Storage has the log, and is read after the
     /// commit.
     fn handle_follow(&mut self, now: Time, origin: Address, query: FollowQuery, out: &mut Outbox) {
+        self.tell_who_asks(origin, out);
         let most = self.settings.payload_bytes.saturating_sub(EXCERPT_AROUND_BYTES);
         let room = usize::from(query.room).min(most).min(EXCERPT_TEXT_BYTES_MAX);
         let query = FollowQuery { room: room as u16, ..query };
@@ -456,6 +471,14 @@ impl Learner {
 
     // --- what the other roles are told -------------------------------------------
 
+    /// M9: where members are that have moved. A new life is told it by what it has applied before.
+    fn tell_places(&mut self, out: &mut Outbox) {
+        if self.configuration.number() != self.told_places {
+            self.told_places = self.configuration.number();
+            self.configuration.moved().for_each(|moved| out.tell(Notice::Moved(moved)));
+        }
+    }
+
     /// If something waits that a serving leader would have got applied (L1): how long slow
     /// paths need for the longest line of it.
     fn pending_us(&self) -> Option<u64> {
@@ -467,6 +490,7 @@ impl Learner {
     /// Tells the proposer and the acceptor how far this replica is. A follower tells them
     /// no more than they need at once: each notice costs them a burst.
     fn tell_others(&mut self, out: &mut Outbox) {
+        self.tell_places(out);
         let (pending, remind) = (self.pending_us(), std::mem::take(&mut self.remind));
         if remind || self.route().leads() || pending.is_some() != self.told_pending {
             self.told_pending = pending.is_some();

@@ -18,7 +18,7 @@ use crate::message::{
 };
 use crate::paxos::{Never, PROPOSE_WINDOW_SLOTS};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, Slot, Time, replicas};
+use crate::types::{Address, ReplicaId, Slot, Time, replicas};
 
 /// An operator who has not asked for so long has given up.
 const ASKS_AGAIN_US: u64 = 5_000_000;
@@ -85,7 +85,11 @@ impl Proposer {
         *self.wished = Some(Wished { wish, began, asked: now });
         let knows = is_established && now.since_us(began) >= self.election.echoes_within_us();
         let next = self.next_members(now, wish.change, (began, knows))?;
-        let heard = self.heard_since(began, &next);
+        let moves = match wish.change {
+            MemberChange::Move(id, _) => Some(id),
+            MemberChange::Add(_) | MemberChange::Replace(_) | MemberChange::Remove(_) => None,
+        };
+        let heard = self.heard_since(began, &next, moves);
         if !next.is_quorum(heard) && !wish.forced {
             return Err(if knows { Obstacle::NoQuorum { heard } } else { Obstacle::Unsure });
         }
@@ -108,6 +112,10 @@ impl Proposer {
         let present = self.configuration.member(id);
         let next = match change {
             MemberChange::Remove(_) => self.configuration.without(id),
+            MemberChange::Move(_, address) => {
+                let moved = present.map(|it| Member { address: Some(address), ..*it });
+                moved.filter(|_| address.is_of_a_host()).and_then(|it| self.configuration.with(it))
+            }
             MemberChange::Add(_) if present.is_some() => None,
             MemberChange::Replace(_) if present.is_none() => None,
             MemberChange::Add(_) | MemberChange::Replace(_) => {
@@ -123,7 +131,8 @@ impl Proposer {
                     return Err(Obstacle::NeverVotes);
                 }
                 self.has_caught_up(applied)?;
-                self.configuration.with(Member { id, directory, address: None })
+                let address = present.and_then(|it| it.address);
+                self.configuration.with(Member { id, directory, address })
             }
         };
         next.ok_or(Obstacle::NoChange)
@@ -139,13 +148,19 @@ impl Proposer {
     }
 
     /// The members of the next configuration that were heard since this time, this replica included
-    /// if it is one. Who is to become one was heard lately.
-    fn heard_since(&self, since: Time, next: &Configuration) -> ReplicaSet {
+    /// if it is one. Who is to become one was heard lately. Of who `moves` nobody knows whether it
+    /// is heard where it goes.
+    fn heard_since(
+        &self,
+        since: Time,
+        next: &Configuration,
+        moves: Option<ReplicaId>,
+    ) -> ReplicaSet {
         let is_new = |member: &Member| !self.configuration.is_member(member.id, member.directory);
         let is_heard = |member: &Member| {
+            let echoes = || self.election.has_echoed_since(member.id, since);
             member.id == self.settings.id
-                || is_new(member)
-                || self.election.has_echoed_since(member.id, since)
+                || moves != Some(member.id) && (is_new(member) || echoes())
         };
         set_of(next.members().iter().filter(|member| is_heard(member)))
     }

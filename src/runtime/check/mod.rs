@@ -344,7 +344,7 @@ fn answers(
         die_with_parent: false,
     };
     let report = match ask::run(&options, ending) {
-        Ok(report) => report?,
+        Ok(asked) => asked?.report,
         Err(error) => {
             let row = Row::bad("peers", cause(&error), "see the row of the port");
             return Some(vec![row]);

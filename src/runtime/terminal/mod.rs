@@ -14,7 +14,7 @@
 mod commands;
 mod screen;
 
-use super::ask;
+use super::ask::{self, Asked};
 use super::client::{self, ClientOptions, Source};
 use super::follow::{self, How, Reader};
 use crate::follow::{Lines, Order};
@@ -141,7 +141,7 @@ impl Reader for Lookout<'_> {
 /// How far the log is, as soon as some replica says so. `None` if the process ends before.
 fn end_of_log(options: &ClientOptions, ending: &Ending) -> Option<Slot> {
     while !ending.is_due() {
-        let report = ask::run(options, ending).ok()??;
+        let Asked { report, .. } = ask::run(options, ending).ok()??;
         let applied = report.rows.iter().filter_map(|row| row.status).map(|it| it.applied);
         if let Some(end) = applied.max() {
             return Some(end);
@@ -221,10 +221,7 @@ impl Desk {
 
     fn status(&self) {
         match ask::run(&self.options, &self.ending) {
-            Ok(Some(report)) => {
-                let replicas = &self.options.config.replicas;
-                let places: Vec<String> =
-                    replicas.iter().map(|it| it.address.to_string()).collect();
+            Ok(Some(Asked { report, places })) => {
                 self.shown.tell(crate::survey::table::table(&report, &places).trim_end());
             }
             Ok(None) => {}

@@ -1,7 +1,9 @@
 //! What a change of members means to a learner (M1, M3, M4).
 
 use super::*;
-use multipaxos::members::Configuration;
+use multipaxos::members::{Configuration, Member, Moved};
+use multipaxos::message::FollowQuery;
+use multipaxos::paxos::Notice;
 
 /// What the acceptor is told: how much it may forget, and the configuration.
 fn may_forget(envelopes: &[Envelope]) -> Vec<(Slot, Option<u16>)> {
@@ -97,4 +99,41 @@ fn only_members_of_the_ballots_configuration_are_counted() {
     }
     let message = ToLearner::Accepted { ballot: ballot_of_four, voter: foreign(R1), slots: other };
     assert_eq!(answers(&seat.handle(Input::Peer(R1, message))), []);
+}
+
+/// Where the process is told that members have moved to.
+fn told_places(envelopes: &[Envelope]) -> Vec<(ReplicaId, Address)> {
+    let pick = |envelope: &Envelope| match envelope {
+        Envelope::Notice(Notice::Moved(Moved { id, to })) => Some((*id, *to)),
+        _ => None,
+    };
+    envelopes.iter().filter_map(pick).collect()
+}
+
+/// The second of three has moved there.
+fn moved_to(to: Address) -> Configuration {
+    let started = membership(3, R0).started();
+    let member = Member { address: Some(to), ..*started.member(R1).expect("a member") };
+    started.with(member).expect("one has moved")
+}
+
+#[test]
+fn where_a_member_has_moved_is_told_once_in_each_life_and_to_everybody_who_asks() {
+    let to = address(77);
+    let mut seat = learner(3, R2);
+    assert_eq!(told_places(&seat.burst([])), []);
+    let sent = seat.handle(page(R0, 0, &[value("a"), change(&moved_to(to))]));
+    assert_eq!(told_places(&sent), [(R1, to)]);
+    assert_eq!(told_places(&seat.handle(page(R0, 2, &[value("b")]))), []);
+    let hello = answers(&seat.handle(Input::Hello(address(9))));
+    let query = FollowQuery { slot: Slot(9), offset: 0, room: 100 };
+    let follow = answers(&seat.handle(Input::Follow(address(9), query)));
+    let expected = (address(9), Answer::Moved(vec![Moved { id: R1, to }]));
+    assert_eq!((&hello[0], &follow[..]), (&expected, &[expected.clone()][..]));
+    assert_eq!(hello.len(), 2, "and then it is answered");
+    let mut assembly = Assembly::default();
+    let checkpoint = seat.storage.parts.iter().find_map(|part| assembly.add(part));
+    let role = Learner::new(settings(3, R2), membership(3, R2), checkpoint.expect("one is whole"));
+    let mut again = Seat::new(role, Log::default());
+    assert_eq!(told_places(&again.burst([])), [(R1, to)]);
 }

@@ -2,11 +2,12 @@
 
 use super::members::entered;
 use super::*;
-use multipaxos::members::Configuration;
+use multipaxos::members::{Configuration, Member};
 use multipaxos::message::{
     Answer, MemberChange, MembersAnswer, MembersQuery, Obstacle, VoteAim, Wish,
 };
 use multipaxos::quorum::ReplicaSet;
+use multipaxos::types::Address;
 
 fn set(ids: &[ReplicaId]) -> ReplicaSet {
     let mut set = ReplicaSet::EMPTY;
@@ -163,6 +164,58 @@ fn whoever_has_just_died_is_not_counted() {
         wishes(&mut seat, &[R2], 0, change),
         (None, vec![(0, super::change(&removed(3, R1)))])
     );
+}
+
+#[test]
+fn a_member_moves_if_the_others_are_enough_until_it_is_heard_where_it_goes() {
+    let mut seat = leader_hearing(&[R1, R2]);
+    let started = membership(3, R0).started();
+    let moves = |id, to| MemberChange::Move(id, to);
+    let at = |id: ReplicaId, to| Member { address: Some(to), ..*started.member(id).expect("one") };
+    let nowhere = Address("0.0.0.0:7".parse().expect("an address"));
+    for (id, to) in [(R3, address(7)), (R2, nowhere)] {
+        assert_eq!(
+            wishes(&mut seat, &[R1, R2], 0, moves(id, to)),
+            (Some(Obstacle::NoChange), vec![])
+        );
+    }
+    // It is heard still, where it was.
+    let heard = set(&[R0]);
+    assert_eq!(
+        wishes(&mut seat, &[R2], 0, moves(R2, address(7))),
+        (Some(Obstacle::NoQuorum { heard }), vec![])
+    );
+    let mut seat = leader_hearing(&[R1, R2]);
+    let (obstacle, proposals) = wishes(&mut seat, &[R1], 0, moves(R2, address(7)));
+    let next = started.with(at(R2, address(7))).expect("it moves");
+    assert_eq!((obstacle, proposals), (None, vec![(0, change(&next))]));
+    // The leader itself is where it goes, as far as it knows.
+    let mut seat = leader_hearing(&[R1]);
+    let (obstacle, proposals) = wishes(&mut seat, &[R1], 0, moves(R0, address(7)));
+    let next = started.with(at(R0, address(7))).expect("it moves");
+    assert_eq!((obstacle, proposals), (None, vec![(0, change(&next))]));
+}
+
+#[test]
+fn a_new_directory_is_where_the_lost_one_was() {
+    let started = membership(3, R0).started();
+    let member = Member { address: Some(address(7)), ..*started.member(R2).expect("a member") };
+    let next = started.with(member).expect("it moves");
+    let mut seat = first_leader(3);
+    seat.handle(entered(1, &next));
+    let ballot = next.next_owned(Ballot::ZERO, R0).expect("a member");
+    seat.handle(Input::OwnPromise {
+        ballot,
+        first: Slot(1),
+        trimmed: Slot::ZERO,
+        accepted: vec![],
+    });
+    seat.handle(page(R1, ballot.0, (1, true), 0, &[]));
+    in_touch(&mut seat, 4 * ELECTION_MAX_US, &[R1]);
+    observes(&mut seat, R2, 999, 1);
+    let (obstacle, proposals) = wishes(&mut seat, &[R1], 1, MemberChange::Replace(R2));
+    let replaced = next.with(Member { directory: DirectoryId(999), ..member }).expect("another");
+    assert_eq!((obstacle, proposals), (None, vec![(1, change(&replaced))]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The ghost history of who the members are (M1 to M4).
 
 use super::{Checked, Checker, violation};
-use multipaxos::members::Configuration;
+use multipaxos::members::{Configuration, Moved};
 use multipaxos::paxos::Membership;
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot};
@@ -77,6 +77,21 @@ impl Checker {
     /// The newest configuration that the log has made. None before the cluster has started.
     pub fn configuration(&self) -> Option<&Configuration> {
         self.members.is_started.then(|| self.members.newest())
+    }
+
+    /// M9: a client is told where members are that have moved: as some configuration said.
+    pub(super) fn tells_moves(&self, told: &[Moved]) -> Checked {
+        let is_said = |it: &Moved| {
+            let mut all = self.members.configurations.iter();
+            all.any(|(of, _)| of.moved().any(|moved| moved == *it))
+        };
+        match told.iter().find(|it| !is_said(it)) {
+            Some(Moved { id, to }) => {
+                let what = format!("M9: a client is told that replica {id} is at {to:?}");
+                violation(Slot::ZERO, what)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The highest number of a configuration that anybody has proposed. That change may be on its way

@@ -106,6 +106,7 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
+            Answer::Moved(moved) => return self.tells_moves(moved),
             Answer::Status(_)
             | Answer::Usage(_)
             | Answer::Log(_)

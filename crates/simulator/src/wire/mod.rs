@@ -371,6 +371,11 @@ impl Wire {
         self.protected(frames)
     }
 
+    /// A replica has another address.
+    pub fn moved(&mut self, peer: ReplicaId) {
+        self.paths.moved(peer.index());
+    }
+
     fn probe(&mut self, now: u64, cluster: ClusterId, frames: &mut Frames) {
         let mut vanished = Vec::new();
         for peer in 0..self.identity.n {

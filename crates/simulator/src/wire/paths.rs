@@ -32,6 +32,8 @@ pub(super) struct Paths {
     clients: BTreeMap<Endpoint, Receipt>,
     /// The most bytes of a datagram to a client.
     client_bytes: usize,
+    /// The most bytes of any.
+    datagram_max: usize,
 }
 
 impl Paths {
@@ -43,6 +45,7 @@ impl Paths {
             queues: (0..n).map(|_| BulkQueue::default()).collect(),
             clients: BTreeMap::new(),
             client_bytes: PATH_BYTES_IPV4.min(datagram_max),
+            datagram_max,
         }
     }
 
@@ -195,6 +198,16 @@ impl Paths {
     pub(super) fn narrow(&mut self, peer: usize, length: usize) {
         self.traffic[peer].flow.forget();
         self.queues[peer].narrow(length);
+    }
+
+    /// The peer has another address. Of the path there nothing is known.
+    pub(super) fn moved(&mut self, peer: usize) {
+        let length = PathLength::new(PATH_BYTES_IPV4, self.datagram_max);
+        self.lengths[peer] = match self.trust.has() {
+            true => length.testing_batches_again_after(BATCHES_RETRY_US),
+            false => length,
+        };
+        self.traffic[peer].moved();
     }
 
     /// Takes note of a datagram of this many bytes.

@@ -6,7 +6,8 @@ use super::*;
 impl World {
     /// Whether messages from one replica reach another.
     pub(super) fn reaches(&self, from: ReplicaId, to: ReplicaId) -> bool {
-        !self.links.is_cut(from, to) && !self.out[to.index()] && !self.out[from.index()]
+        let is_open = !self.links.is_cut(from, to) && self.knows_the_way(from, to);
+        is_open && !self.out[to.index()] && !self.out[from.index()]
     }
 
     pub(super) fn send_frames(&mut self, id: ReplicaId, frames: Frames) {
@@ -24,7 +25,7 @@ impl World {
     }
 
     fn send_frame(&mut self, id: ReplicaId, to: Endpoint, bytes: Vec<u8>) {
-        let from = address_of_replica(id);
+        let from = self.address(id);
         match to {
             Endpoint::Replica(to) => {
                 self.sees((Host::Replica(id), from), Host::Replica(to), &bytes)
@@ -228,6 +229,7 @@ impl World {
                 }
                 if let Endpoint::Replica(to) = leaving.to
                     && !self.out[to.index()]
+                    && self.clients_know_the_way(to)
                 {
                     let path = (Host::Client(client), Host::Replica(to));
                     self.send(path, bytes, || Event::Arrive {

@@ -129,7 +129,7 @@ impl World {
                 let frames = wire.send(now, &[Outgoing::Call { to, message }]);
                 self.send_calls(host, frames);
                 self.expect_client_wire(host);
-            } else if !self.out[to.index()] {
+            } else if !self.out[to.index()] && self.clients_know_the_way(to) {
                 self.send_whole(|| Event::Arrive {
                     to,
                     arrival: Arrival::Client(address, message.clone()),

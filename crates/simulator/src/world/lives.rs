@@ -41,6 +41,7 @@ impl World {
         let life = node.life;
         self.cost.begins(n - 1 + self.clients.len());
         self.cost.greets(n);
+        self.forgets_the_ways(id);
         self.trace(|| format!("replica {id} begins life {life}"));
         self.schedule(id, RoleName::Bootstrap);
         Ok(())
@@ -443,6 +444,7 @@ impl World {
                 Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(Notice::MayEnd { successor }) => self.may_end(id, successor),
+                Envelope::Notice(Notice::Moved(moved)) => self.learns_the_way(id, moved)?,
                 Envelope::Notice(notice) => {
                     self.record_notice(id, &notice);
                     if self.faults_on

@@ -98,9 +98,14 @@ impl World {
         self.nodes[member.id.index()].store.directory == member.directory
     }
 
+    /// Whether it can be heard besides: it is where the members say.
+    fn is_whole(&self, member: &Member) -> bool {
+        self.has_vote(member) && self.is_there(member)
+    }
+
     /// Whether more than half of these members have all of theirs, `lost` apart.
     fn has_quorum(&self, of: &Configuration, lost: Option<ReplicaId>) -> bool {
-        let whole = of.members().iter().filter(|it| Some(it.id) != lost && self.has_vote(it));
+        let whole = of.members().iter().filter(|it| Some(it.id) != lost && self.is_whole(it));
         whole.count() >= of.quorum()
     }
 
@@ -156,8 +161,11 @@ impl World {
         if !has_started || changes.established() != members.number() && changes.asked == 0 {
             return;
         }
+        let is_whole = members.member(id).is_some_and(|member| self.is_whole(member));
+        if stable && is_whole && self.has_quorum(&members, Some(id)) && self.moves_away(id) {
+            return;
+        }
         if loses && stable {
-            let is_whole = members.member(id).is_some_and(|member| self.has_vote(member));
             let may = self.has_quorum(&members, Some(id)) && self.has_founder(id);
             if is_whole && may && self.chat_logs_are_whole() {
                 self.reach.count(Situation::Wipe);
@@ -187,15 +195,19 @@ impl World {
 
     /// What the operator wants: a lost member back, or replica `id` in or out.
     fn wanted(&self, members: &Configuration, id: ReplicaId) -> Option<Configuration> {
+        if let Some(away) = self.away(members) {
+            return members.with(away);
+        }
         let lost = members.members().iter().find(|member| !self.has_vote(member));
         let id = lost.map_or(id, |member| member.id);
         if lost.is_none() && members.member(id).is_some() {
-            return members.without(id);
+            return members.without(id).filter(|_| !self.has_moved(id));
         }
         let node = &self.nodes[id.index()];
         let applied = node.process.as_ref().and_then(Process::learner).map(Learner::applied)?;
         let has_caught_up = applied.0 + CAUGHT_UP_SLOTS >= self.checker.log_len();
-        let member = Member { id, directory: node.store.directory, address: None };
+        let address = members.member(id).and_then(|member| member.address);
+        let member = Member { id, directory: node.store.directory, address };
         has_caught_up.then(|| members.with(member)).flatten()
     }
 
@@ -222,6 +234,7 @@ impl World {
         };
         self.reach.count(match members.members().len().cmp(&before.members().len()) {
             std::cmp::Ordering::Less => Situation::MemberRemoved,
+            std::cmp::Ordering::Equal if is_same(&before, &members) => Situation::MemberMoved,
             std::cmp::Ordering::Equal => Situation::MemberReplaced,
             std::cmp::Ordering::Greater => Situation::MemberAdded,
         });
@@ -236,4 +249,9 @@ impl World {
         }
         self.trace(|| format!("{members} is established"));
     }
+}
+
+/// Whether the same directories vote in both.
+fn is_same(one: &Configuration, other: &Configuration) -> bool {
+    one.members().iter().all(|it| other.is_member(it.id, it.directory))
 }

@@ -22,6 +22,7 @@ mod guests;
 mod hosting;
 mod lives;
 mod members;
+mod moves;
 mod operator;
 mod reader;
 mod reads;
@@ -54,6 +55,7 @@ use fastrand::Rng;
 use history::{Party, Payload};
 pub use hosting::Hosting;
 use members::Changes;
+use moves::Moves;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::client::{self, Outcome};
 use multipaxos::message::{self, Answer, ClientMessage, Message};
@@ -209,6 +211,8 @@ pub struct World {
     beside: Option<Beside>,
     /// Who changes the members, if anybody does.
     changes: Option<Changes>,
+    /// Where replicas are, if some move.
+    moves: Option<Moves>,
     /// Replicas that are not needed in the second phase.
     out: Vec<bool>,
     /// Replicas that have lost their disk, and so their right to accept, until a change has made
@@ -326,6 +330,7 @@ impl World {
             let until = self.now.plus_us(100_000);
             self.run_until(until)?;
         }
+        self.know_the_ways()?;
         let Some(bounds) = bounds else { return self.last_read() };
         self.cost.last_us = self.now.since_us(began);
         match self.cost.broken(bounds, &settings, self.now) {

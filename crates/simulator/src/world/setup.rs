@@ -213,6 +213,7 @@ impl World {
             reader: (is_gentle && sectors).then(|| Reader::draw(seed, (n, places))).flatten(),
             reads: Reads::draw(seed),
             beside: beside.map(Beside::new),
+            moves: changes.as_ref().and_then(|_| Moves::draw(seed, places)),
             changes,
             out: vec![false; places],
             // Who has no vote in the beginning is as one that has lost its disk.
