@@ -166,6 +166,10 @@ where
 
     fn end_of_burst(&mut self) {}
 
+    fn take_unheard(&mut self) -> usize {
+        self.post.router().take_unheard()
+    }
+
     fn turn(&mut self, drained: bool) -> bool {
         self.work(Pace::Busy { drained })
     }

@@ -128,6 +128,8 @@ pub struct Router {
     /// What clients have asked lately, and since when its times count.
     questions: Questions,
     began: Instant,
+    /// How many questions were not heard since the network asked.
+    unheard: usize,
 }
 
 impl Router {
@@ -135,7 +137,7 @@ impl Router {
     pub fn new(links: Links, counters: Arc<Counters>, here: Here) -> Self {
         let (inputs, questions) = (Inputs::default(), Questions::default());
         let began = threads::now();
-        Router { links, counters, here, inputs, usage: None, questions, began }
+        Router { links, counters, here, inputs, usage: None, questions, began, unheard: 0 }
     }
 
     /// Leaves there who asks what the process takes, and wakes the main thread.
@@ -254,6 +256,7 @@ fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) ->
 impl Deliver<Incoming> for Router {
     fn deliver(&mut self, incoming: Incoming) {
         if self.is_too_much(&incoming) {
+            self.unheard += 1;
             return self.counters.count(NetEvent::Unheard);
         }
         match incoming {
@@ -302,6 +305,10 @@ impl Deliver<Incoming> for Router {
 
     fn end_of_burst(&mut self) {
         self.flush();
+    }
+
+    fn take_unheard(&mut self) -> usize {
+        std::mem::take(&mut self.unheard)
     }
 }
 

@@ -5,9 +5,11 @@
 //! is left: [`STRANGERS_MAX`] datagrams a turn of [`TURN_US`]. The kernel drops the rest, which
 //! costs this process nothing.
 //!
+//! A client that is believed may flood as well, with messages that are dropped because it sends too
+//! many. Of such a one [`UNHEARD_MAX`] datagrams a turn are read.
+//!
 //! A flood begins when many datagrams in a short time are of no use, or when a socket was not
-//! empty for long: somebody who is believed may flood as well. It ends when nothing was held back
-//! for [`CALM_US`].
+//! empty for long. It ends when nothing was held back for [`CALM_US`].
 //!
 //! **Guarantees.** Pure: the time is an argument. While there is no flood, nothing is limited.
 //!
@@ -22,6 +24,12 @@ pub(crate) const STRANGERS_MAX: u32 = 16;
 
 /// The most datagrams of a turn from one client that has a socket of its own.
 pub(crate) const CLIENT_MAX: u32 = 64;
+
+/// The same of one whose messages were dropped unheard ...
+pub(crate) const UNHEARD_MAX: u32 = 4;
+
+/// ... within this time.
+pub(crate) const UNHEARD_US: u64 = 1_000_000;
 
 /// A flood begins with so many useless datagrams ...
 const USELESS_MAX: u32 = 256;

@@ -2,7 +2,7 @@
 
 use super::super::lanes::{CLIENTS_MAX, IDLE_US, Lanes};
 use super::*;
-use crate::flood::STRANGERS_MAX;
+use crate::flood::{CLIENT_MAX, STRANGERS_MAX, UNHEARD_MAX, UNHEARD_US};
 use crate::offload::{PIECES_MAX, Pieces};
 use mio::{Events, Poll};
 use std::net::UdpSocket;
@@ -10,14 +10,27 @@ use std::net::UdpSocket;
 /// More useless datagrams than a socket may bring without being flooded.
 const MANY: usize = 300;
 
-struct Take(Vec<Message>);
+/// Takes what comes; or does not hear it, if it has enough.
+#[derive(Default)]
+struct Take {
+    took: Vec<Message>,
+    has_enough: bool,
+    unheard: usize,
+}
 
 impl Deliver<Message> for Take {
     fn deliver(&mut self, incoming: Message) {
-        self.0.push(incoming);
+        match self.has_enough {
+            true => self.unheard += 1,
+            false => self.took.push(incoming),
+        }
     }
 
     fn end_of_burst(&mut self) {}
+
+    fn take_unheard(&mut self) -> usize {
+        std::mem::take(&mut self.unheard)
+    }
 }
 
 /// A network that a test lets receive, call by call.
@@ -31,14 +44,14 @@ struct Hand {
 impl Hand {
     fn new(network: Network) -> Self {
         let (pieces, events) = (Pieces::new(65_535), Events::with_capacity(16));
-        Hand { network, pieces, events, took: Take(Vec::new()) }
+        Hand { network, pieces, events, took: Take::default() }
     }
 
     /// Receives once. Returns how many datagrams were of no use, and what was delivered.
     fn receive(&mut self) -> (usize, Vec<Message>) {
         let Hand { network, pieces, events, took } = self;
         let burst = network.receive(pieces, events, took).expect("no error");
-        (burst.useless, std::mem::take(&mut took.0))
+        (burst.useless, std::mem::take(&mut took.took))
     }
 
     fn address(&self) -> SocketAddr {
@@ -91,6 +104,46 @@ fn a_client_that_was_heard_before_a_flood_is_heard_during_it() {
     flood(&stranger, to, MANY);
     client.send_to(&crate::toy::of_client((6, 0)), to).expect("it leaves");
     assert_eq!(zero.receive().1, [(6, 0)]);
+}
+
+#[test]
+fn of_a_client_that_sends_too_much_less_is_read_for_a_while() {
+    let [zero, _one] = pair(|_| {});
+    let (mut zero, stranger, client) = (Hand::new(zero), stranger(), stranger());
+    let to = zero.address();
+    let from = client.local_addr().expect("bound");
+    let says = |number| client.send_to(&crate::toy::of_client((number, 0)), to).expect("it leaves");
+    says(5);
+    assert_eq!(zero.receive().1, [(5, 0)]);
+    flood(&stranger, to, MANY);
+    while zero.receive().0 > 0 {}
+    let lane = |zero: &mut Hand| {
+        let lanes = zero.network.intake.lanes.as_mut().expect("a flood");
+        lanes.all.iter().position(|lane| lane.from == from).expect("it was heard")
+    };
+    let left = |zero: &mut Hand, now| {
+        let at = lane(zero);
+        zero.network.intake.lanes.as_mut().expect("a flood").all[at].left(now)
+    };
+    let later = 3_600_000_000;
+    assert_eq!(left(&mut zero, later), CLIENT_MAX);
+    // What came by the socket is nobody's.
+    zero.took.unheard = 7;
+    zero.receive();
+    says(6);
+    zero.receive();
+    assert_eq!(left(&mut zero, 2 * later), CLIENT_MAX);
+    zero.took.has_enough = true;
+    says(7);
+    assert_eq!(zero.receive().1, []);
+    let at = lane(&mut zero);
+    let lanes = zero.network.intake.lanes.as_ref().expect("a flood");
+    let unheard_at = lanes.all[at].unheard_at.expect("it has sent too much");
+    for (us, most) in [(UNHEARD_US - 1, UNHEARD_MAX), (UNHEARD_US, CLIENT_MAX)] {
+        let at = lane(&mut zero);
+        zero.network.intake.lanes.as_mut().expect("a flood").all[at].allowance = Default::default();
+        assert_eq!(left(&mut zero, unheard_at + us), most);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@
 
 use super::canonical;
 use super::socket::SOCKET_BUFFER_BYTES;
-use crate::flood::Allowance;
+use crate::flood::{Allowance, CLIENT_MAX, UNHEARD_MAX, UNHEARD_US};
 use crate::offload::Offload;
 use crate::outlet::on_wire;
 use mio::{Interest, Registry, Token};
@@ -54,9 +54,17 @@ pub(super) struct Lane {
     pub(super) allowance: Allowance,
     /// When it had something last.
     pub(super) heard_at: u64,
+    /// When a message from it was dropped unheard last.
+    pub(super) unheard_at: Option<u64>,
 }
 
 impl Lane {
+    /// How many datagrams may be read of this client in this turn.
+    pub(super) fn left(&mut self, now: u64) -> u32 {
+        let asks_too_much = self.unheard_at.is_some_and(|at| now.saturating_sub(at) < UNHEARD_US);
+        self.allowance.left(now, if asks_too_much { UNHEARD_MAX } else { CLIENT_MAX })
+    }
+
     /// Lets epoll tell of it, or no more: while it is held back nothing should wake the loop.
     pub(super) fn listen(&mut self, registry: &Registry, wanted: bool) -> io::Result<()> {
         if wanted != self.is_listened_to {
@@ -160,6 +168,7 @@ impl Lanes {
             is_ready: true,
             allowance: Allowance::default(),
             heard_at: now,
+            unheard_at: None,
         };
         self.next_token += 1;
         lane.listen(registry, true)?;

@@ -86,6 +86,12 @@ pub trait Deliver<Incoming> {
     /// The burst is over, or long enough: gathered messages should be handed on.
     fn end_of_burst(&mut self);
 
+    /// How many messages were dropped unheard since this was asked last, since their sender sends too
+    /// many. During a flood less is read of whoever sends such.
+    fn take_unheard(&mut self) -> usize {
+        0
+    }
+
     /// The loop has received what it takes at once; `drained` says whether that was all. Whoever
     /// works on the network thread works now. Returns whether there was anything to do.
     fn turn(&mut self, _drained: bool) -> bool {

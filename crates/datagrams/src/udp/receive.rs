@@ -13,7 +13,7 @@ use super::lanes::{Lanes, Lately};
 use super::{BURST_DATAGRAMS, Deliver, LANES, Network, PART_DATAGRAMS, canonical, now, pass_over};
 use crate::codec::{Body, Codec, Decode, Endpoint, Opened};
 use crate::counters::NetEvent;
-use crate::flood::{Allowance, CLIENT_MAX, Change, Flood, STRANGERS_MAX};
+use crate::flood::{Allowance, Change, Flood, STRANGERS_MAX};
 use crate::offload::{Pieces, Received};
 use mio::Events;
 use std::io;
@@ -39,7 +39,7 @@ pub(super) struct Intake {
     /// The clients that were believed lately.
     lately: Lately,
     /// While the socket is flooded.
-    lanes: Option<Lanes>,
+    pub(super) lanes: Option<Lanes>,
     /// What those may have in a turn that have no lane.
     strangers: Allowance,
     /// Whether the socket is not read until the next turn.
@@ -136,6 +136,8 @@ impl<C: Codec> Network<C> {
             }
         }
         came.useless += useless;
+        // Of those only that have a lane less is read for it.
+        deliver.take_unheard();
         let at = came.at.unwrap_or_else(|| now(self.began));
         if self.intake.flood.is_on() {
             self.intake.strangers.spend(useless as u32);
@@ -180,7 +182,7 @@ impl<C: Codec> Network<C> {
         for lane in lanes.all.iter_mut().filter(|lane| lane.is_ready) {
             let mut left = BURST_DATAGRAMS;
             if !lane.is_peer {
-                left = lane.allowance.left(at, CLIENT_MAX) as usize;
+                left = lane.left(at) as usize;
             }
             while lane.is_ready && left > 0 {
                 let received = lane.offload.receive(&lane.socket, pieces);
@@ -197,6 +199,9 @@ impl<C: Codec> Network<C> {
                         self.open_pieces(at, (pieces, count), all, By::Lane, came, deliver);
                     let taken = came.taken - before;
                     lane.allowance.spend(taken as u32);
+                    if deliver.take_unheard() > 0 {
+                        lane.unheard_at = Some(at);
+                    }
                     left = left.saturating_sub(taken);
                 }
             }
