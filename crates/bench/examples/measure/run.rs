@@ -12,6 +12,9 @@ use std::time::Instant;
 /// Where a reader's programs are, as scripts are told.
 pub(crate) const BIN: &str = "target/release";
 
+/// How often a command is run before its failure counts.
+const RUNS_MAX: u32 = 4;
+
 /// The figures of one run of `bench` or of its floor.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Sample {
@@ -110,14 +113,17 @@ impl Runner {
         serde_json::from_str(&text).map_err(|e| format!("{command}: what it printed: {e}"))
     }
 
-    /// Runs a command and returns its output. If the command fails, it is run once more: the
-    /// floor, for one, gives up when a datagram is lost.
+    /// Runs a command and returns its output. If the command fails, it is run again, up to
+    /// [`RUNS_MAX`] times in all: the floor, for one, gives up when a datagram is lost.
     pub(crate) fn text(&mut self, command: &str) -> Result<String, String> {
         say(format!("{:>5.0} s  {command}", self.began.elapsed().as_secs_f64()));
-        self.once(command).or_else(|what| {
-            say(format!("measure: {what}; once more"));
-            self.once(command)
-        })
+        for _ in 1..RUNS_MAX {
+            match self.once(command) {
+                Err(what) => say(format!("measure: {what}; once more")),
+                ran => return ran,
+            }
+        }
+        self.once(command)
     }
 
     fn once(&self, command: &str) -> Result<String, String> {
