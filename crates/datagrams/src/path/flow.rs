@@ -129,6 +129,8 @@ struct Round {
     samples: u32,
     /// Whether half of the window was in use.
     full: bool,
+    /// Whether what is lost in it says nothing.
+    forgiven: bool,
 }
 
 /// When datagrams left.
@@ -208,6 +210,7 @@ impl Flow {
             shortest_us: u64::MAX,
             samples: 0,
             full: false,
+            forgiven: false,
         };
         Flow {
             start,
@@ -456,7 +459,8 @@ impl Flow {
     }
 
     fn end_round(&mut self, now: u64) {
-        let Round { arrived, lost, late, shortest_us, samples, full, began_at, .. } = self.round;
+        let Round { arrived, lost, late, shortest_us, samples, full, began_at, forgiven, .. } =
+            self.round;
         let (overtaken, all) = self.overtaken;
         let arrived = arrived.saturating_add(late);
         let varied = self.variation_us() > 0;
@@ -478,8 +482,9 @@ impl Flow {
             self.shortest = (shortest_us, u64::MAX);
             self.shortest_at = now;
             self.slow_start = true;
-        } else if !full {
-            // A window that nobody uses up causes no queue.
+        } else if !full || forgiven {
+            // A window that nobody uses up causes no queue. And what was too long for the path was
+            // lost without one.
         } else if queue_us > too_long || full_queue {
             let took = now.saturating_sub(began_at).max(1);
             let carried = u64::from(arrived) * (shortest + too_long / 3) / took;
@@ -499,6 +504,7 @@ impl Flow {
             shortest_us: u64::MAX,
             samples: 0,
             full: self.under_way() > self.window / 2,
+            forgiven: false,
         };
     }
 
@@ -548,7 +554,7 @@ impl Flow {
         self.asked_at = None;
         self.silences = 0;
         self.marks.clear();
-        self.round.ends = self.sent;
+        (self.round.ends, self.round.forgiven) = (self.sent, true);
         self.window = self.window.max(DATAGRAMS_FIRST * self.datagram);
         self.slow_start = true;
     }
