@@ -110,10 +110,13 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// How many datagrams of `max` are left at `now`.
+    /// How many datagrams of `max` are left at `now`. What was spent beyond it is taken off the next
+    /// turns.
     pub(crate) fn left(&mut self, now: u64, max: u32) -> u32 {
-        if now.saturating_sub(self.from) >= TURN_US {
-            (self.from, self.spent) = (now, 0);
+        let turns = now.saturating_sub(self.from) / TURN_US;
+        if turns > 0 {
+            let earned = u32::try_from(turns).unwrap_or(u32::MAX).saturating_mul(max);
+            (self.from, self.spent) = (now, self.spent.saturating_sub(earned));
         }
         max.saturating_sub(self.spent)
     }
@@ -183,6 +186,8 @@ mod tests {
         allowance.spend(480);
         assert_eq!(allowance.left(5_999, 16), 0, "a piece may bring more than was left");
         assert_eq!(allowance.renewed_at(), 6_000);
-        assert_eq!(allowance.left(6_000, 16), 16);
+        assert_eq!(allowance.left(6_000, 16), 0, "it is taken off the next turns");
+        assert_eq!(allowance.left(6_000 + 29 * TURN_US, 16), 6);
+        assert_eq!(allowance.left(90_000, 16), 16);
     }
 }
