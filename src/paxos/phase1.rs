@@ -88,6 +88,8 @@ pub struct Phase1 {
     reports: Vec<Report>,
     /// How many acceptors must promise.
     promises: usize,
+    /// Who has promised, and does not count any more: they are not asked again.
+    left_out: ReplicaSet,
     own_promise_durable: bool,
     /// Whether more promises than a quorum's are waited for, if those leave slots to fetch.
     waits_for_more: bool,
@@ -125,6 +127,7 @@ impl Phase1 {
             first,
             reports: vec![Report::default(); settings.rows()],
             promises,
+            left_out: ReplicaSet::EMPTY,
             own_promise_durable: false,
             waits_for_more: true,
             values: Default::default(),
@@ -223,13 +226,18 @@ impl Phase1 {
     /// S5: whoever has died since it promised sends no values. If others are a quorum without it,
     /// what they have promised is enough, and nothing that it alone holds was chosen.
     fn leave_out_the_silent(&mut self, now: Time) {
-        let silent = self.recovery.as_ref().map_or(ReplicaSet::EMPTY, Recovery::silent);
+        let reported = reported(&self.reports);
+        let silent = self.recovery.as_ref().map(|recovery| recovery.silent(&reported));
+        let silent = silent.unwrap_or(ReplicaSet::EMPTY);
         let stalls_at = self.timers.progress_at.plus_us(self.moves_us() / 2);
         let left = self.promised_by().iter().filter(|id| !silent.contains(*id)).count();
         if silent.is_empty() || now < stalls_at || left < self.promises {
             return;
         }
-        silent.iter().for_each(|id| self.reports[id.index()] = Report::default());
+        for id in silent.iter() {
+            self.reports[id.index()] = Report::default();
+            self.left_out.insert(id);
+        }
         self.values = self.recovery.take().map(Recovery::into_values).unwrap_or_default();
         self.note_news(now);
     }
@@ -244,7 +252,7 @@ impl Phase1 {
         let report = &self.reports[to.index()];
         // S2: before the own promise is durable, nothing under this ballot leaves.
         let may_ask = to == self.settings.id || self.own_promise_durable && self.promises > 1;
-        if !report.is_whole(self.first) && may_ask {
+        if !report.is_whole(self.first) && may_ask && !self.left_out.contains(to) {
             let first = report.covered.end_from(self.first);
             let prepare = ToAcceptor::Prepare { ballot: self.ballot, first, voter: self.voter };
             out.send(to, Message::Acceptor(prepare));
@@ -292,6 +300,7 @@ impl Phase1 {
         let report = &mut self.reports[from.index()];
         // S3: nothing is counted across ballots. W4: a peer's page is checked first.
         let counts = page.ballot == self.ballot && is_well_formed(page);
+        let counts = counts && !self.left_out.contains(from);
         // L5: an acceptor holds no more slots than this, so it sends no more spans.
         let spans = (report.accepted.len() + page.accepted.len()) as u64;
         let is_bounded = spans <= 2 * self.settings.limits.accept_slots;
@@ -310,7 +319,7 @@ impl Phase1 {
         mut values: AcceptedValues,
         out: &mut Outbox<R>,
     ) -> Option<Phase1Outcome> {
-        let recovery = self.recovery.as_mut()?;
+        let recovery = self.recovery.as_mut().filter(|_| !self.left_out.contains(from))?;
         // What it had forgotten before a quorum knows all the same.
         if values.trimmed <= self.reports[from.index()].trimmed {
             values.trimmed = Slot::ZERO;

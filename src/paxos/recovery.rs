@@ -55,8 +55,7 @@ pub(super) struct Recovery {
     lacking: Spans,
     /// What the own acceptor holds, at whatever ballots.
     own: Runs,
-    /// What others have sent. What was wanted once may be in it at a ballot that is not wanted any
-    /// more.
+    /// What others have sent, at the wanted ballots.
     fetched: Runs,
     /// What each acceptor was asked for and has not answered, by replica id.
     asked: Vec<Spans>,
@@ -198,9 +197,15 @@ impl Recovery {
         }
     }
 
-    /// Who was asked for values, and has been silent for longer than from one retry to the next.
-    pub(super) fn silent(&self) -> ReplicaSet {
-        self.silent
+    /// Who was asked for values, has been silent for longer than from one retry to the next, and has
+    /// reported something that is still lacking.
+    pub(super) fn silent(&self, reported: &[&Spans]) -> ReplicaSet {
+        let mut silent = ReplicaSet::EMPTY;
+        let holds = |id: &ReplicaId| !self.lacking.agreeing(reported[id.index()]).is_empty();
+        self.silent.iter().filter(holds).for_each(|id| {
+            silent.insert(id);
+        });
+        silent
     }
 
     /// What the own acceptor holds, and what others have sent.
