@@ -405,6 +405,7 @@ mod tests {
             ("move 2", false, "or move ID ADDRESS:PORT"),
             ("move 2 here", false, "here: not an address and a port"),
             ("move 2 0.0.0.0:7000", false, "no replica can be reached there"),
+            ("move 2 [fe80::1%2]:7000", false, "no replica can be reached there"),
             ("move 2 10.0.0.9:0", false, "no replica can be reached there"),
         ] {
             let said = read(text, forced).expect_err(text);

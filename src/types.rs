@@ -316,11 +316,13 @@ pub struct Address(pub SocketAddr);
 pub(crate) const ADDRESS_BYTES: usize = 1 + 16 + 2;
 
 impl Address {
-    /// Whether a host may be reached there, as far as an address tells.
+    /// Whether a host may be reached there, as far as an address tells, and from every other host.
     pub fn is_of_a_host(self) -> bool {
         let ip = self.0.ip().to_canonical();
         let is_everywhere = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-        self.0.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_everywhere
+        let is_of_a_link = matches!(self.0, SocketAddr::V6(it) if it.scope_id() != 0);
+        let is_nowhere = ip.is_unspecified() || self.0.port() == 0;
+        !is_nowhere && !ip.is_multicast() && !is_everywhere && !is_of_a_link
     }
 
     /// The kind of address (0: none, 4, 6), the host in the order of the network, and the port,

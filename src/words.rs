@@ -324,9 +324,8 @@ pub fn answer(answer: &Answer) -> String {
             };
             format!("mark for read {read}: accepted below {mark}{among}")
         }
-        Answer::Moved(moved) => {
-            let all = moved.iter().map(|Moved { id, to: Address(at) }| format!("{id} to {at}"));
-            format!("moved: {}", all.collect::<Vec<_>>().join(", "))
+        Answer::Moved { configuration, moved: Moved { id, to: Address(at) } } => {
+            format!("moved: replica {id} is at {at}, in configuration {configuration}")
         }
         Answer::Members(members) => match &members.configuration {
             Some(configuration) => format!("members: {configuration}"),

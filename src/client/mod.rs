@@ -375,7 +375,7 @@ impl Client {
             | Answer::Mark { .. }
             | Answer::Members(_) => {}
             // Whoever sends for this role looks at it.
-            Answer::Moved(_) => {}
+            Answer::Moved { .. } => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(from, ballot);
                 if self.awaits(session, seq) {
@@ -451,7 +451,7 @@ impl Client {
             | Answer::Log(_)
             | Answer::Mark { .. }
             | Answer::Members(_)
-            | Answer::Moved(_) => false,
+            | Answer::Moved { .. } => false,
         }
     }
 

@@ -136,9 +136,14 @@ pub enum Answer {
     Usage(Box<Usage>),
     /// A piece of the chat log.
     Log(Box<Excerpt>),
-    /// Where the members are that have moved (M9): before a welcome, if any has. At most
-    /// [`CHANGE_MEMBERS_MAX`](crate::members::CHANGE_MEMBERS_MAX).
-    Moved(Vec<Moved>),
+    /// Where a member is that has moved (M9): one at a time, since no answer is longer than its
+    /// question.
+    Moved {
+        /// The number of the configuration that says so. A later one knows better.
+        configuration: u16,
+        /// The member, and where it is.
+        moved: Moved,
+    },
     /// Every slot that the sender's acceptor has accepted, and that may be chosen, lies below
     /// `mark`. Only a replica with a vote says so, while a quorum hears it (E5).
     Mark {

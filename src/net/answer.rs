@@ -15,7 +15,7 @@
 //! nothing.
 
 use crate::machine::{RESPONSE_BYTES_MAX, Response};
-use crate::members::{CHANGE_MEMBERS_MAX, Moved};
+use crate::members::Moved;
 use crate::message::{Answer, Excerpt, MembersAnswer, Responded, Status, Usage, Voters};
 use crate::types::{Attempt, Ballot, ClientId, Session, Slot};
 use serde::{Deserialize, Serialize, Serializer};
@@ -60,7 +60,10 @@ pub(super) enum AnswerOnWire {
         by: Voters,
     },
     Members(Box<MembersAnswer>),
-    Moved(Vec<Moved>),
+    Moved {
+        configuration: u16,
+        moved: Moved,
+    },
 }
 
 /// How many numbers a completion has.
@@ -131,7 +134,7 @@ impl Serialize for OnWire<'_> {
             Answer::Log(ref excerpt) => AnswerOnWire::Log(excerpt.clone()),
             Answer::Mark { read, mark, by } => AnswerOnWire::Mark { read, mark, by },
             Answer::Members(ref members) => AnswerOnWire::Members(members.clone()),
-            Answer::Moved(ref moved) => AnswerOnWire::Moved(moved.clone()),
+            Answer::Moved { configuration, moved } => AnswerOnWire::Moved { configuration, moved },
         };
         on_wire.serialize(serializer)
     }
@@ -162,8 +165,7 @@ impl TryFrom<AnswerOnWire> for Answer {
             AnswerOnWire::Log(excerpt) => Answer::Log(excerpt),
             AnswerOnWire::Mark { read, mark, by } => Answer::Mark { read, mark, by },
             AnswerOnWire::Members(members) => Answer::Members(members),
-            AnswerOnWire::Moved(moved) if moved.len() <= CHANGE_MEMBERS_MAX => Answer::Moved(moved),
-            AnswerOnWire::Moved(_) => return Err("more have moved than a change may name"),
+            AnswerOnWire::Moved { configuration, moved } => Answer::Moved { configuration, moved },
             AnswerOnWire::Usage(usage) if usage.is_well_formed() => Answer::Usage(usage),
             AnswerOnWire::Usage(_) => return Err("a cause of drops is no name"),
             AnswerOnWire::Expired { session, seq } => Answer::Expired { session, seq },

@@ -276,8 +276,8 @@ pub enum Notice {
         /// handed over.
         successor: Option<Ballot>,
     },
-    /// A member has moved (M9): from now on what goes to it goes there.
-    Moved(Moved),
+    /// Where the members are that have moved (M9). All others are where the cluster file says.
+    Places(Vec<Moved>),
 }
 
 /// Whose decided logs differ from this replica's (S11).

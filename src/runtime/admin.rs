@@ -39,6 +39,7 @@ pub fn run(options: &ClientOptions, ending: &Ending, task: Task) -> io::Result<E
     let clock = Clock::start();
     let limit_us = options.timeout_us.or((task == Task::Members).then_some(LIMIT_US));
     let (began, mut told_at) = (clock.now(), clock.now());
+    let mut newest = 0;
     let mut admin = Admin::new(began, options.config.places(), task, entropy()?);
     while !ending.is_due() {
         let now = clock.now();
@@ -58,9 +59,11 @@ pub fn run(options: &ClientOptions, ending: &Ending, task: Task) -> io::Result<E
         for incoming in asker.take(sleep.min(LOOK))? {
             if let Incoming::Answer { answer: Answer::Members(members), .. } = incoming {
                 // M9: the leader may be one that has moved.
-                let moved: Vec<_> =
-                    members.configuration.iter().flat_map(|it| it.moved()).collect();
-                names::follow_moves(asker.peers(), None, &moved);
+                if let Some(told) = members.configuration.as_ref().filter(|it| it.number() > newest)
+                {
+                    newest = told.number();
+                    names::follow_places(asker.peers(), None, &told.moved().collect::<Vec<_>>());
+                }
                 admin.take(clock.now(), *members);
             }
         }

@@ -84,7 +84,8 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
         let outlet = network.outlet(derive_seed(options.seed, purpose));
         let patience = network.patience();
         let (to, inbox) = bounded(INBOX_BATCHES_MAX);
-        let answers = Answers { to: to.clone(), batch: Vec::new(), peers: peers.clone() };
+        let answers =
+            Answers { to: to.clone(), batch: Vec::new(), peers: peers.clone(), newest: 0 };
         threads::spawn("network", move || {
             if let Err(error) = network.run(answers) {
                 fail(format!("client: network: {error}"));
@@ -156,12 +157,18 @@ struct Answers<I> {
     to: Sender<Vec<I>>,
     batch: Vec<I>,
     peers: PeerBook,
+    /// The number of the newest configuration that has said where a member is.
+    newest: u16,
 }
 
 impl<I: From<Incoming>> Deliver<Incoming> for Answers<I> {
     fn deliver(&mut self, incoming: Incoming) {
-        if let Incoming::Answer { answer: Answer::Moved(moved), .. } = &incoming {
-            return names::follow_moves(&self.peers, None, moved);
+        if let Incoming::Answer { answer: Answer::Moved { configuration, moved }, .. } = &incoming {
+            if *configuration >= self.newest {
+                self.newest = *configuration;
+                names::follow_move(&self.peers, None, *moved);
+            }
+            return;
         }
         self.batch.push(incoming.into());
     }

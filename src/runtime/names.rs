@@ -205,16 +205,22 @@ fn run(file: &ClusterFile, mut watched: Vec<Peer>, peers: &PeerBook, stopped: &R
     }
 }
 
-/// M9: members have moved. What goes to them goes there, whatever the cluster file says. Says so.
-/// `own`: the replica that this process is, if it is one.
-pub(super) fn follow_moves(peers: &PeerBook, own: Option<ReplicaId>, moved: &[Moved]) {
-    for Moved { id, to: Address(at) } in moved {
-        let has_row = id.index() < peers.len() && Some(*id) != own;
-        if has_row && peers.settle(id.index(), *at) {
-            let whose = own.map_or(String::new(), |me| format!("replica {me}: "));
-            log::info!("{whose}replica {id} has moved to {at}");
-        }
+/// M9: a member has moved. What goes to it goes there, whatever the cluster file says. Says so. `own`:
+/// the replica that this process is, if it is one.
+pub(super) fn follow_move(peers: &PeerBook, own: Option<ReplicaId>, moved: Moved) {
+    let Moved { id, to: Address(at) } = moved;
+    let has_row = id.index() < peers.len() && Some(id) != own;
+    if has_row && peers.settle(id.index(), at) {
+        let whose = own.map_or(String::new(), |me| format!("replica {me}: "));
+        log::info!("{whose}replica {id} has moved to {at}");
     }
+}
+
+/// The same of all members that have moved. All others are where the cluster file says.
+pub(super) fn follow_places(peers: &PeerBook, own: Option<ReplicaId>, moved: &[Moved]) {
+    let has_moved = |peer: usize| moved.iter().any(|it| it.id.index() == peer);
+    (0..peers.len()).filter(|peer| !has_moved(*peer)).for_each(|peer| peers.unsettle(peer));
+    moved.iter().for_each(|it| follow_move(peers, own, *it));
 }
 
 /// A peer that is listed by name.

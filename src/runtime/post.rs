@@ -193,7 +193,7 @@ impl Router {
             | Notice::LostState(_)
             | Notice::Diverged(_)
             | Notice::MayEnd { .. }
-            | Notice::Moved(_) => {
+            | Notice::Places(_) => {
                 unreachable!("it is taken before it is routed")
             }
         }
@@ -412,8 +412,8 @@ impl Post {
                     }
                     continue;
                 }
-                Envelope::Notice(Notice::Moved(moved)) => {
-                    names::follow_moves(&self.peers, Some(self.me), &[moved]);
+                Envelope::Notice(Notice::Places(moved)) => {
+                    names::follow_places(&self.peers, Some(self.me), &moved);
                     continue;
                 }
                 Envelope::Notice(notice) => {

@@ -394,9 +394,8 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         }
         14 => Answer::Members(Box::new(members(rng, around))),
         15 => {
-            let moved = (0..rng.usize(..CHANGE_MEMBERS_MAX))
-                .map(|_| Moved { id: ReplicaId(rng.u8(..around.n as u8)), to: address(rng) });
-            Answer::Moved(moved.collect())
+            let moved = Moved { id: ReplicaId(rng.u8(..around.n as u8)), to: address(rng) };
+            Answer::Moved { configuration: rng.u16(..3), moved }
         }
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {

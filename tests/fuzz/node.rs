@@ -469,7 +469,7 @@ impl Node {
                         Notice::Learner(input) => Inner::Learner(input),
                         // Whoever says what was said here has another log.
                         Notice::Diverged(_) => return,
-                        Notice::Moved(_) => return,
+                        Notice::Places(_) => return,
                         Notice::Start(_) | Notice::LostState(_) => panic!("it has started"),
                         Notice::MayEnd { .. } => panic!("nobody has told it to end"),
                     });

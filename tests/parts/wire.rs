@@ -273,7 +273,13 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             })),
         ),
         ("members", answer(Answer::Members(Box::new(members(slot))))),
-        ("moved", answer(Answer::Moved(vec![Moved { id: ReplicaId(2), to: client_address() }]))),
+        (
+            "moved",
+            answer(Answer::Moved {
+                configuration: 3,
+                moved: Moved { id: ReplicaId(2), to: client_address() },
+            }),
+        ),
     ]
 }
 
@@ -357,7 +363,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Log(_) => "log",
             Answer::Mark { .. } => "mark",
             Answer::Members(_) => "members",
-            Answer::Moved(_) => "moved",
+            Answer::Moved { .. } => "moved",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",

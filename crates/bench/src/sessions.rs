@@ -260,7 +260,7 @@ impl Group {
                 | Answer::Log(_)
                 | Answer::Mark { .. }
                 | Answer::Members(_)
-                | Answer::Moved(_) => {}
+                | Answer::Moved { .. } => {}
                 Answer::Welcome { .. } => {
                     for at in std::mem::take(&mut self.opening) {
                         let input = Input::Answer(from, answer.clone());

@@ -104,18 +104,32 @@ impl Peers {
 
     /// From now on the peer is reached at `address`, unless its address is settled.
     pub(crate) fn move_to(&self, peer: usize, address: SocketAddr) {
+        let mut present = self.present.write().expect("no thread panics with it");
         if !self.is_settled(peer) {
-            self.put(peer, address);
+            self.put(&mut present, peer, address);
         }
     }
 
     /// From now on the peer is reached at `address`, whatever is found out of it. Returns whether that
     /// is another one than before.
     pub(crate) fn settle(&self, peer: usize, address: SocketAddr) -> bool {
+        let mut present = self.present.write().expect("no thread panics with it");
         self.contacts[peer].settled.store(true, Ordering::Relaxed);
-        let is_news = self.with(|all| all[peer] != address);
+        let is_news = present[peer] != address;
         if is_news {
-            self.put(peer, address);
+            self.put(&mut present, peer, address);
+        }
+        is_news
+    }
+
+    /// The peer is where it was in the beginning, unless its address was not settled. Returns whether
+    /// that is another one than before.
+    pub(crate) fn unsettle(&self, peer: usize) -> bool {
+        let mut present = self.present.write().expect("no thread panics with it");
+        let was_settled = self.contacts[peer].settled.swap(false, Ordering::Relaxed);
+        let is_news = was_settled && present[peer] != self.first[peer];
+        if is_news {
+            self.put(&mut present, peer, self.first[peer]);
         }
         is_news
     }
@@ -125,8 +139,8 @@ impl Peers {
         self.contacts[peer].settled.load(Ordering::Relaxed)
     }
 
-    fn put(&self, peer: usize, address: SocketAddr) {
-        self.present.write().expect("no thread panics with it")[peer] = address;
+    fn put(&self, present: &mut [SocketAddr], peer: usize, address: SocketAddr) {
+        present[peer] = address;
         self.contacts[peer].moved.store(true, Ordering::Relaxed);
         self.any_moved.store(true, Ordering::Release);
     }
@@ -176,6 +190,11 @@ mod tests {
         assert!(!peers.take_moved(1), "whatever its name says");
         assert!(peers.settle(1, address("10.0.0.9:7")) && peers.take_moved(1));
         assert_eq!(peers.with(|all| all[1]), address("10.0.0.9:7"));
+        assert!(peers.unsettle(1) && peers.take_moved(1) && !peers.is_settled(1));
+        assert_eq!(peers.with(|all| all[1]), address("10.0.0.1:7"));
+        peers.move_to(1, address("10.0.0.8:7"));
+        assert!(!peers.unsettle(1), "what was found out stays");
+        assert_eq!(peers.with(|all| all[1]), address("10.0.0.8:7"));
     }
 
     #[test]

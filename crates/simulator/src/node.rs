@@ -286,7 +286,7 @@ impl Process {
             | Notice::LostState(_)
             | Notice::Diverged(_)
             | Notice::MayEnd { .. }
-            | Notice::Moved(_) => {
+            | Notice::Places(_) => {
                 unreachable!("the world takes it")
             }
         })

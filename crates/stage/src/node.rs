@@ -253,7 +253,7 @@ impl Node {
             | Notice::LostState(_)
             | Notice::Diverged(_)
             | Notice::MayEnd { .. }
-            | Notice::Moved(_) => {
+            | Notice::Places(_) => {
                 unreachable!("the stage takes it")
             }
         }

@@ -2,7 +2,7 @@
 
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
-use crate::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member};
+use crate::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member, Moved};
 use crate::message::{
     Answer, CAUSE_BYTES_MAX, CAUSES_MAX, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
     Heartbeat, Inquiry, Leadership, LogHash, MembersAnswer, MembersQuery, Message, OBSERVERS_MAX,
@@ -410,12 +410,30 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
         Answer::Expired { session, seq },
         Answer::BornTooEarly { session, seq },
         Answer::Leader { ballot },
+        moved(),
     ] {
         let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);
         assert!(answered.len() <= asked.len(), "{answer:?}: {} bytes", answered.len());
         // The same holds for any number of them in one frame.
         assert!(answered.len() - HEADER_BYTES <= CLIENT_MESSAGE_BYTES_MIN);
     }
+}
+
+/// The longest word of a member that has moved.
+fn moved() -> Answer {
+    let to =
+        Address("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("an address"));
+    let moved = Moved { id: ReplicaId(63), to };
+    Answer::Moved { configuration: CONFIGURATION_MAX, moved }
+}
+
+#[test]
+fn a_hello_is_answered_with_no_more_than_it_even_where_members_have_moved() {
+    let welcome = Answer::Welcome { applied: Slot(u64::MAX), ballot: Ballot(u64::MAX) };
+    let asked = frame(Party::Client, replica(0), ClusterId::NONE, &[ClientMessage::Hello]);
+    let answers = [moved(), welcome];
+    let answered = frame(replica(0), Party::Client, OURS, &answers.each_ref().map(on_wire));
+    assert!(answered.len() <= asked.len(), "{} bytes", answered.len());
 }
 
 /// A frame with a status query, as a client sends it.
@@ -444,8 +462,14 @@ fn both_answers_to_a_status_query_are_together_no_larger_than_it() {
     let dropped = vec![("x".repeat(CAUSE_BYTES_MAX), u64::MAX); CAUSES_MAX];
     let (up_s, memory_bytes, disk_bytes) = (u64::MAX, u64::MAX, u64::MAX);
     let usage = Usage { up_s, memory_bytes, disk_bytes, dropped };
-    let answers = [Answer::Status(Box::new(status)), Answer::Usage(Box::new(usage))];
-    let answered = answers.map(|it| frame(replica(0), Party::Client, OURS, &[on_wire(&it)]).len());
+    // Where a member has moved, that stands before the status.
+    let status = [moved(), Answer::Status(Box::new(status))];
+    let usage = [Answer::Usage(Box::new(usage))];
+    let bytes = |answers: &[Answer]| {
+        let answers: Vec<_> = answers.iter().map(on_wire).collect();
+        frame(replica(0), Party::Client, OURS, &answers).len()
+    };
+    let answered = [bytes(&status), bytes(&usage)];
     let asked = status_query();
     assert!(answered.iter().sum::<usize>() <= asked.len(), "{answered:?}, {}", asked.len());
     let mut receiver = decoder(replica(0), OURS);

@@ -54,7 +54,7 @@ use super::standing::{Memory, Standing, Verdict};
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
-use crate::members::{Configuration, Moved};
+use crate::members::Configuration;
 use crate::message::{
     Answer, Decided, EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, FollowQuery, Heartbeat, Inquiry,
     Leadership, Request, Run, SlotList, Status, StatusQuery, ToLearner, Voter,
@@ -69,6 +69,9 @@ use serde::{Deserialize, Serialize};
 type Outbox = outbox::Outbox<Record>;
 
 /// How many bytes of a page's datagram are not values.
+/// For so long, in microseconds, clients are told of the same member that has moved.
+const MOVED_TURN_US: u64 = 1_000;
+
 const PAGE_OVERHEAD_BYTES: usize = 16;
 
 /// What a learner is told.
@@ -403,7 +406,7 @@ impl Learner {
     fn handle_hello(&mut self, now: Time, origin: Address, out: &mut Outbox) {
         let ballot = self.leader.unwrap_or_default();
         let quorum = self.configuration.quorum();
-        self.tell_who_asks(origin, out);
+        self.tell_who_asks(now, origin, out);
         if self.peers.is_in_touch(now, self.settings.election_max_us, quorum) {
             let known = self.decisions.marked().max(self.peers.furthest());
             let applied = known.max(self.applied());
@@ -413,24 +416,28 @@ impl Learner {
         }
     }
 
-    /// M9: whoever asks goes by a cluster file that may be old. First, so that what it asks next goes to
-    /// the right places.
-    fn tell_who_asks(&self, origin: Address, out: &mut Outbox) {
-        let moved: Vec<Moved> = self.configuration.moved().collect();
-        if !moved.is_empty() {
-            out.answer(origin, Answer::Moved(moved));
+    /// M9: whoever asks goes by a cluster file that may be old. It is told of one member that has moved,
+    /// each time of another one: its question pays for no more (W3).
+    fn tell_who_asks(&self, now: Time, origin: Address, out: &mut Outbox) {
+        let configuration = self.configuration.number();
+        let count = self.configuration.moved().count();
+        let turn = now.0 / MOVED_TURN_US + u64::from(self.settings.id.0);
+        let moved = turn.checked_rem(count as u64);
+        if let Some(moved) = moved.and_then(|at| self.configuration.moved().nth(at as usize)) {
+            out.answer(origin, Answer::Moved { configuration, moved });
         }
     }
 
     /// An operator asks how this replica is.
     fn handle_status(
         &self,
+        now: Time,
         origin: Address,
         query: StatusQuery,
         leadership: Leadership,
         out: &mut Outbox,
     ) {
-        self.tell_who_asks(origin, out);
+        self.tell_who_asks(now, origin, out);
         let applied = self.applied();
         let decided = catch_up::horizon(&self.decisions, &self.peers).max(applied);
         let hash = self.execution.history().below(query.below);
@@ -441,7 +448,6 @@ impl Learner {
     /// A follower asks for a piece of the chat log. Storage has the log, and is read after the
     /// commit.
     fn handle_follow(&mut self, now: Time, origin: Address, query: FollowQuery, out: &mut Outbox) {
-        self.tell_who_asks(origin, out);
         let most = self.settings.payload_bytes.saturating_sub(EXCERPT_AROUND_BYTES);
         let room = usize::from(query.room).min(most).min(EXCERPT_TEXT_BYTES_MAX);
         let query = FollowQuery { room: room as u16, ..query };
@@ -475,7 +481,7 @@ impl Learner {
     fn tell_places(&mut self, out: &mut Outbox) {
         if self.configuration.number() != self.told_places {
             self.told_places = self.configuration.number();
-            self.configuration.moved().for_each(|moved| out.tell(Notice::Moved(moved)));
+            out.tell(Notice::Places(self.configuration.moved().collect()));
         }
     }
 
@@ -551,7 +557,7 @@ impl Role for Learner {
             Input::Hello(origin) => self.handle_hello(now, origin, out),
             Input::Follow(origin, query) => self.handle_follow(now, origin, query, out),
             Input::Status { origin, query, leadership } => {
-                self.handle_status(origin, query, *leadership, out);
+                self.handle_status(now, origin, query, *leadership, out);
             }
             Input::Inquiry(origin, inquiry) => {
                 let (log, route) = (self.execution.state(), self.route());

@@ -113,8 +113,10 @@ impl Proposer {
         let next = match change {
             MemberChange::Remove(_) => self.configuration.without(id),
             MemberChange::Move(_, address) => {
+                let is_taken = self.configuration.moved().any(|it| it.to == address && it.id != id);
                 let moved = present.map(|it| Member { address: Some(address), ..*it });
-                moved.filter(|_| address.is_of_a_host()).and_then(|it| self.configuration.with(it))
+                let moved = moved.filter(|_| address.is_of_a_host() && !is_taken);
+                moved.and_then(|it| self.configuration.with(it))
             }
             MemberChange::Add(_) if present.is_some() => None,
             MemberChange::Replace(_) if present.is_none() => None,
@@ -159,8 +161,8 @@ impl Proposer {
         let is_new = |member: &Member| !self.configuration.is_member(member.id, member.directory);
         let is_heard = |member: &Member| {
             let echoes = || self.election.has_echoed_since(member.id, since);
-            member.id == self.settings.id
-                || moves != Some(member.id) && (is_new(member) || echoes())
+            moves != Some(member.id)
+                && (member.id == self.settings.id || is_new(member) || echoes())
         };
         set_of(next.members().iter().filter(|member| is_heard(member)))
     }

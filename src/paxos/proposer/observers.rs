@@ -105,7 +105,9 @@ impl Proposer {
         let has_caught_up = self.has_caught_up(applied).is_ok();
         let is_another =
             self.configuration.member(from).is_some_and(|it| it.directory != directory);
-        let member = Member { id: from, directory, address: None };
+        // M9: where the lost one was.
+        let address = self.configuration.member(from).and_then(|it| it.address);
+        let member = Member { id: from, directory, address };
         if let Some(next) = self.configuration.with(member)
             && vote == VoteAim::OfLostDisk
             && is_lost

@@ -2,8 +2,8 @@
 
 use super::*;
 use multipaxos::members::{Configuration, Member, Moved};
-use multipaxos::message::FollowQuery;
 use multipaxos::paxos::Notice;
+use std::collections::BTreeSet;
 
 /// What the acceptor is told: how much it may forget, and the configuration.
 fn may_forget(envelopes: &[Envelope]) -> Vec<(Slot, Option<u16>)> {
@@ -102,9 +102,9 @@ fn only_members_of_the_ballots_configuration_are_counted() {
 }
 
 /// Where the process is told that members have moved to.
-fn told_places(envelopes: &[Envelope]) -> Vec<(ReplicaId, Address)> {
+fn told_places(envelopes: &[Envelope]) -> Vec<Vec<Moved>> {
     let pick = |envelope: &Envelope| match envelope {
-        Envelope::Notice(Notice::Moved(Moved { id, to })) => Some((*id, *to)),
+        Envelope::Notice(Notice::Places(moved)) => Some(moved.clone()),
         _ => None,
     };
     envelopes.iter().filter_map(pick).collect()
@@ -118,22 +118,33 @@ fn moved_to(to: Address) -> Configuration {
 }
 
 #[test]
-fn where_a_member_has_moved_is_told_once_in_each_life_and_to_everybody_who_asks() {
+fn where_a_member_has_moved_is_told_once_in_each_life_and_to_whoever_says_hello() {
     let to = address(77);
     let mut seat = learner(3, R2);
-    assert_eq!(told_places(&seat.burst([])), []);
+    let none: [Vec<Moved>; 0] = [];
+    assert_eq!(told_places(&seat.burst([])), none);
     let sent = seat.handle(page(R0, 0, &[value("a"), change(&moved_to(to))]));
-    assert_eq!(told_places(&sent), [(R1, to)]);
-    assert_eq!(told_places(&seat.handle(page(R0, 2, &[value("b")]))), []);
+    let moved = Moved { id: R1, to };
+    assert_eq!(told_places(&sent), [vec![moved]]);
+    assert_eq!(told_places(&seat.handle(page(R0, 2, &[value("b")]))), none);
     let hello = answers(&seat.handle(Input::Hello(address(9))));
-    let query = FollowQuery { slot: Slot(9), offset: 0, room: 100 };
-    let follow = answers(&seat.handle(Input::Follow(address(9), query)));
-    let expected = (address(9), Answer::Moved(vec![Moved { id: R1, to }]));
-    assert_eq!((&hello[0], &follow[..]), (&expected, &[expected.clone()][..]));
-    assert_eq!(hello.len(), 2, "and then it is answered");
+    let expected = (address(9), Answer::Moved { configuration: 1, moved });
+    assert_eq!((&hello[0], hello.len()), (&expected, 2), "and then it is answered");
     let mut assembly = Assembly::default();
     let checkpoint = seat.storage.parts.iter().find_map(|part| assembly.add(part));
     let role = Learner::new(settings(3, R2), membership(3, R2), checkpoint.expect("one is whole"));
     let mut again = Seat::new(role, Log::default());
-    assert_eq!(told_places(&again.burst([])), [(R1, to)]);
+    assert_eq!(told_places(&again.burst([])), [vec![moved]]);
+    let back = Member { address: Some(address(78)), ..*moved_to(to).member(R2).expect("one") };
+    let next = moved_to(to).with(back).expect("another one has moved");
+    let sent = seat.handle(page(R0, 3, &[change(&next)]));
+    assert_eq!(told_places(&sent), [next.moved().collect::<Vec<_>>()], "all of them");
+    let mut named = BTreeSet::new();
+    for _ in 0..2 {
+        seat.wait_us(1_000);
+        let hello = answers(&seat.handle(Input::Hello(address(9))));
+        let Answer::Moved { configuration: 2, moved } = &hello[0].1 else { panic!("{hello:?}") };
+        named.insert(moved.id);
+    }
+    assert_eq!(named.len(), 2, "in turn");
 }

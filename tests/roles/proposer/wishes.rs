@@ -189,9 +189,15 @@ fn a_member_moves_if_the_others_are_enough_until_it_is_heard_where_it_goes() {
     let (obstacle, proposals) = wishes(&mut seat, &[R1], 0, moves(R2, address(7)));
     let next = started.with(at(R2, address(7))).expect("it moves");
     assert_eq!((obstacle, proposals), (None, vec![(0, change(&next))]));
-    // The leader itself is where it goes, as far as it knows.
+    // Of itself the leader does not know it either.
     let mut seat = leader_hearing(&[R1]);
-    let (obstacle, proposals) = wishes(&mut seat, &[R1], 0, moves(R0, address(7)));
+    let heard = set(&[R1]);
+    assert_eq!(
+        wishes(&mut seat, &[R1], 0, moves(R0, address(7))),
+        (Some(Obstacle::NoQuorum { heard }), vec![])
+    );
+    let mut seat = leader_hearing(&[R1, R2]);
+    let (obstacle, proposals) = wishes(&mut seat, &[R1, R2], 0, moves(R0, address(7)));
     let next = started.with(at(R0, address(7))).expect("it moves");
     assert_eq!((obstacle, proposals), (None, vec![(0, change(&next))]));
 }

@@ -67,6 +67,15 @@ impl<C: Codec> PeerBook<C> {
         is_news
     }
 
+    /// The peer is again where it was in the beginning, and may be found elsewhere, unless its address
+    /// was not settled.
+    pub fn unsettle(&self, peer: usize) {
+        if self.0.peers.unsettle(peer) {
+            self.0.paths.note_move();
+            self.0.wakeup.wake();
+        }
+    }
+
     /// Whether the address of this peer is settled.
     pub fn is_settled(&self, peer: usize) -> bool {
         self.0.peers.is_settled(peer)

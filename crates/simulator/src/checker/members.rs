@@ -79,18 +79,16 @@ impl Checker {
         self.members.is_started.then(|| self.members.newest())
     }
 
-    /// M9: a client is told where members are that have moved: as some configuration said.
-    pub(super) fn tells_moves(&self, told: &[Moved]) -> Checked {
-        let is_said = |it: &Moved| {
-            let mut all = self.members.configurations.iter();
-            all.any(|(of, _)| of.moved().any(|moved| moved == *it))
-        };
-        match told.iter().find(|it| !is_said(it)) {
-            Some(Moved { id, to }) => {
+    /// M9: a client is told where a member is that has moved: as the configuration says.
+    pub fn tells_moves(&self, configuration: u16, told: Moved) -> Checked {
+        let of = self.members.configurations.get(usize::from(configuration));
+        match of.is_some_and(|(of, _)| of.moved().any(|moved| moved == told)) {
+            true => Ok(()),
+            false => {
+                let Moved { id, to } = told;
                 let what = format!("M9: a client is told that replica {id} is at {to:?}");
                 violation(Slot::ZERO, what)
             }
-            None => Ok(()),
         }
     }
 

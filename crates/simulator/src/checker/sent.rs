@@ -106,7 +106,9 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
-            Answer::Moved(moved) => return self.tells_moves(moved),
+            Answer::Moved { configuration, moved } => {
+                return self.tells_moves(*configuration, *moved);
+            }
             Answer::Status(_)
             | Answer::Usage(_)
             | Answer::Log(_)

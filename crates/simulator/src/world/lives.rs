@@ -444,7 +444,7 @@ impl World {
                 Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(Notice::MayEnd { successor }) => self.may_end(id, successor),
-                Envelope::Notice(Notice::Moved(moved)) => self.learns_the_way(id, moved)?,
+                Envelope::Notice(Notice::Places(moved)) => self.learns_the_ways(id, &moved)?,
                 Envelope::Notice(notice) => {
                     self.record_notice(id, &notice);
                     if self.faults_on

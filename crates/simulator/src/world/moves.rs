@@ -76,25 +76,31 @@ impl World {
         }
     }
 
-    /// A replica's roles say where a member is.
-    pub(super) fn learns_the_way(&mut self, id: ReplicaId, moved: Moved) -> Step {
+    /// A replica's roles say where the members are that have moved.
+    pub(super) fn learns_the_ways(&mut self, id: ReplicaId, all: &[Moved]) -> Step {
         let Some(moves) = &mut self.moves else {
-            return Err(Violation { what: "M9: nobody has moved".into(), slot: None });
+            return match all {
+                [] => Ok(()),
+                _ => Err(Violation { what: "M9: nobody has moved".into(), slot: None }),
+            };
         };
-        let home =
-            (0..=moves.homes[moved.id.index()]).find(|it| address(moved.id, *it) == moved.to);
-        let Some(home) = home else {
-            let what = format!("M9: replica {id} says that {} is at {:?}", moved.id, moved.to);
-            return Err(Violation { what, slot: None });
-        };
-        let route = &mut moves.routes[id.index()][moved.id.index()];
-        let is_news = std::mem::replace(route, home) != home;
-        if let Some(wire) = &mut self.nodes[id.index()].wire
-            && is_news
-        {
-            wire.moved(moved.id);
+        for peer in (0..moves.homes.len() as u8).map(ReplicaId) {
+            let moved = all.iter().find(|moved| moved.id == peer);
+            let to = moved.map_or(address(peer, 0), |moved| moved.to);
+            let home = (0..=moves.homes[peer.index()]).find(|home| address(peer, *home) == to);
+            let Some(home) = home else {
+                let what = format!("M9: replica {id} says that {peer} is at {to:?}");
+                return Err(Violation { what, slot: None });
+            };
+            let route = &mut moves.routes[id.index()][peer.index()];
+            let is_news = std::mem::replace(route, home) != home;
+            if let Some(wire) = &mut self.nodes[id.index()].wire
+                && is_news
+            {
+                wire.moved(peer);
+            }
         }
-        self.trace(|| format!("replica {id} looks for {} at {:?}", moved.id, moved.to));
+        self.trace(|| format!("replica {id} hears of moves: {all:?}"));
         Ok(())
     }
 

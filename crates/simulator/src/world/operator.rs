@@ -60,6 +60,9 @@ impl World {
 
     /// What a replica says of itself must be true.
     pub(super) fn tells_operator(&mut self, from: ReplicaId, answer: Answer) -> Step {
+        if let Answer::Moved { configuration, moved } = answer {
+            return self.checker.tells_moves(configuration, moved);
+        }
         let Answer::Status(status) = answer else {
             let what = format!("W1: an operator is answered with {answer:?}");
             return Err(Violation { what, slot: None });
