@@ -148,7 +148,7 @@ fn replicas_of_two_versions_say_so_at_both() {
         (0..2).map(|id| place.replica_with(id, &["--config_path", &files[id]])).collect();
     for (id, other, at) in [(0, 1, &at[0]), (1, 0, &at[1])] {
         cluster[id].process.wait_for(&format!(
-            "replica {id}: replica {other} at {at} speaks version 12, this is version 11: run the \
+            "replica {id}: replica {other} at {at} speaks version 13, this is version 12: run the \
              same build everywhere"
         ));
     }
