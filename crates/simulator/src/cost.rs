@@ -162,7 +162,7 @@ pub struct Cost {
     pub paths: u64,
     /// The bytes that must be sent for the lines that clients submitted.
     pub needed_bytes: u64,
-    /// What clients have asked while their lines waited, and were answered.
+    /// The questions of clients whose lines waited, and the answers to them.
     pub waiting_bytes: u64,
     /// The start of the cluster, and every fault: what may make replicas campaign.
     pub causes: u64,

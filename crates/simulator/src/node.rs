@@ -393,14 +393,14 @@ impl Process {
     }
 }
 
-/// What a role has its turn for.
+/// Why a role has its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// Its deadline has come.
     Timer,
     /// It has something to do.
     Wake,
-    /// What it did has taken its time.
+    /// The time that its last turn takes is over.
     Commit,
 }
 

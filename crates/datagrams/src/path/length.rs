@@ -50,8 +50,8 @@ pub const TRIES_MAX: u32 = 8;
 /// shorter for a while.
 pub const SEARCH_TRIES_MAX: u32 = 4;
 
-/// A length of which no datagram has arrived yet is not used after so many losses in a row, until
-/// one is answered or it has failed.
+/// A path does not use a length after so many losses in a row, as long as no datagram of that length
+/// has arrived.
 pub const DOUBT_TRIES: u32 = 2;
 
 /// Batches that are not believed stay so after this many attempts in vain.
