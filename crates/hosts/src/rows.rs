@@ -391,9 +391,6 @@ pub const TABLE: &[Row] = &[
             Must::LeadersAtMost(1),
         ],
         alone: true,
-        today: Today::Wavers(
-            "41,470 to 43,164 lines, nothing dropped, 130 to 136 % sent; the processors are full",
-        ),
         ..BASE
     },
     Row {
