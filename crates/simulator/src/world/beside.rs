@@ -310,6 +310,8 @@ impl World {
                             again = true;
                         }
                         Envelope::Notice(Notice::LostState(_) | Notice::Diverged(_)) => ends = true,
+                        // It is where the original is, and has its routes.
+                        Envelope::Notice(Notice::Places(_)) => {}
                         Envelope::Notice(Notice::MayEnd { .. }) => {
                             unreachable!("nobody tells a copy to leave")
                         }

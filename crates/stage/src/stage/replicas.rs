@@ -285,6 +285,8 @@ impl Stage {
                 Envelope::Notice(Notice::LostState(said)) => lost = Some(said),
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(Notice::MayEnd { successor }) => may_end = Some(successor),
+                // The stage has no addresses.
+                Envelope::Notice(Notice::Places(_)) => {}
                 Envelope::Notice(notice) => {
                     if let Some(said) = Said::by_own_acceptor(&notice) {
                         self.record(Event::Told { replica: id, said });
